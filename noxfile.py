@@ -231,7 +231,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def examples(session: nox.Session) -> None:
     """Execute every example of the documentation and of the README."""
-    install(session, "examples")
+    install(session, "test")
     pytest(
         session, "-p", "docs_examples", "docs", "README.md", env={"PYTHONPATH": str(ROOT / "dev")}
     )

@@ -77,7 +77,7 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted and works(python):
         return python
-    print(f"Setting up {name} (once; it takes about a minute) …", flush=True)
+    print(f"Setting up {name} (once, less than a minute) ...", flush=True)
     try:
         venv.EnvBuilder(clear=True, symlinks=os.name != "nt", with_pip=False).create(folder)
     except OSError as error:

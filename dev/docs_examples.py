@@ -136,7 +136,7 @@ pytest_collect_file = Sybil(
     parsers=[parse],
     patterns=["*.md"],
     excludes=["_generated/*"],
-    path="..",
+    path=str(Path(__file__).resolve().parent.parent),
     setup=open_page,
     teardown=close_page,
 ).pytest()

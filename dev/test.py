@@ -2,7 +2,7 @@
 """Run every check there is: ``python3 dev/test.py``.
 
 Needs nothing but Python: it makes a virtual environment in `.venv-nox`, puts nox there and starts
-it. What is behind the command goes to nox: ``python3 dev/test.py -s lint``, ``… --list``.
+it. What is behind the command goes to nox, as in ``python3 dev/test.py -s lint``.
 """
 
 import sys
