@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from keyhinge._config_scalars import is_text
+from keyhinge._config_top import BLOCKS, BlockCollector, ParsedFile
 from keyhinge._errors import Problem
 from keyhinge._names import shown
 from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
-from keyhinge._yaml import BLOCKS, MAX_DEPTH, BlockCollector, ParsedFile
+from keyhinge._yaml import MAX_DEPTH
 
 __all__ = ["parse_mapping"]
 

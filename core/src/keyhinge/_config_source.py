@@ -10,8 +10,9 @@ from pathlib import Path
 import attrs
 
 from keyhinge._config_mapping import parse_mapping
+from keyhinge._config_top import ParsedFile
 from keyhinge._errors import ConfigError
-from keyhinge._yaml import MAX_BYTES, ParsedFile, parse_yaml
+from keyhinge._yaml import MAX_BYTES, parse_yaml
 
 __all__ = ["Source", "read_source"]
 

@@ -67,7 +67,10 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
-        where = f"{self.path} (line {self.line})" if self.line is not None else self.path
+        if self.line is None:
+            where = self.path
+        else:
+            where = f"{self.path} (line {self.line})" if self.path else f"line {self.line}"
         return f"{where}: {self.message}" if where else self.message
 
 

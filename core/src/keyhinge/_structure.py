@@ -18,13 +18,14 @@ from cattrs import BaseConverter
 from cattrs.errors import StructureHandlerNotFoundError
 
 from keyhinge import _config_scalars as scalars
+from keyhinge._config_construct import InvalidError, construct
 from keyhinge._config_fields import SettingField, fields_of, is_union, members_of, unwrap_optional
 from keyhinge._config_keys import match_keys
 from keyhinge._errors import Problem
 from keyhinge._names import suggest
 from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode, problems_of
 from keyhinge._secret import Secret
-from keyhinge._settings import InvalidSettings, range_message
+from keyhinge._settings import range_message
 
 __all__ = ["Structured", "structure"]
 
@@ -68,7 +69,7 @@ def structure(block: Node, cls: type, *, base_dir: Path) -> Structured:
     value: Any = None
     try:
         value = structurer.converter.structure(block, cls)
-    except _InvalidError as error:
+    except InvalidError as error:
         problems.extend(error.problems)
     problems.extend(structurer.warnings)
     if any(problem.severity == "error" for problem in problems):
@@ -77,16 +78,8 @@ def structure(block: Node, cls: type, *, base_dir: Path) -> Structured:
     return Structured(value, tuple(ordered))
 
 
-class _InvalidError(Exception):
-    """Carries problems upwards; with none, the node itself has them already."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        super().__init__()
-        self.problems = tuple(problems)
-
-
-def _wrong(node: Node, message: str) -> _InvalidError:
-    return _InvalidError(() if node.problems else (Problem(node.path, message, node.line),))
+def _wrong(node: Node, message: str) -> InvalidError:
+    return InvalidError(() if node.problems else (Problem(node.path, message, node.line),))
 
 
 def _is(origin: Any) -> Callable[[Any], bool]:
@@ -150,7 +143,7 @@ class _Structurer:
         for member in members[:-1]:
             try:
                 return self._structure(node, member)
-            except _InvalidError:
+            except InvalidError:
                 continue
         return self._structure(node, members[-1])
 
@@ -188,11 +181,11 @@ class _Structurer:
         for node, kind in wanted:
             try:
                 values.append(self._structure(node, kind))
-            except _InvalidError as error:
+            except InvalidError as error:
                 invalid = True
                 problems.extend(error.problems)
         if invalid:
-            raise _InvalidError(problems)
+            raise InvalidError(problems)
         return values
 
     # Classes
@@ -212,15 +205,15 @@ class _Structurer:
         for field in fields:
             try:
                 value = self._field(field, matched.nodes, node)
-            except _InvalidError as error:
+            except InvalidError as error:
                 invalid = True
                 problems.extend(error.problems)
             else:
                 if value is not attrs.NOTHING:
                     values[field.key] = value
         if invalid:
-            raise _InvalidError(problems)
-        return _construct(cls, values, fields, matched.nodes, node)
+            raise InvalidError(problems)
+        return construct(cls, values, fields, matched.nodes, node)
 
     def _field(self, field: SettingField, nodes: Mapping[str, Node], block: MappingNode) -> Any:
         node = nodes.get(field.key)
@@ -236,7 +229,7 @@ class _Structurer:
             return Secret.from_file(self._path(twin, Path))
         if node is None:
             if field.required:
-                raise _InvalidError((_missing(field, block),))
+                raise InvalidError((_missing(field, block),))
             return attrs.NOTHING
         value = self._structure(node, field.type)
         out_of_range = range_message(field.info, value)
@@ -259,7 +252,7 @@ def _missing(field: SettingField, block: MappingNode) -> Problem:
 
 def _scalar(node: Node, read: Callable[[ScalarNode], T]) -> T:
     if node.problems:
-        raise _InvalidError(())
+        raise InvalidError(())
     if not isinstance(node, ScalarNode):
         raise _wrong(node, "must be a single value, not a list or a mapping")
     if node.is_null:
@@ -304,40 +297,3 @@ def _fits(node: Node, kind: Any) -> bool:
     if isinstance(node, MappingNode):
         return is_mapping
     return not is_mapping and origin not in {list, tuple, Sequence}
-
-
-def _construct(
-    cls: Any,
-    values: dict[str, Any],
-    fields: tuple[SettingField, ...],
-    nodes: Mapping[str, Node],
-    block: MappingNode,
-) -> Any:
-    messages: Mapping[str, str] | None = None
-    try:
-        return cls(**values)
-    except InvalidSettings as error:
-        messages = error.messages
-    except Exception:  # noqa: BLE001 - a stranger's validator may raise anything, with the value in it
-        blamed = [field.key for field in fields if _refuses(field, values)]
-        messages = dict.fromkeys(blamed or [""], "isn't a value that the provider takes")
-    problems = []
-    for key, message in messages.items():
-        node = nodes.get(key) or nodes.get(f"{key}File")
-        path = f"{block.path}.{key}" if key else block.path
-        problems.append(Problem(path, message, node.line if node is not None else block.line))
-    raise _InvalidError(problems)
-
-
-def _refuses(field: SettingField, values: Mapping[str, Any]) -> bool:
-    """Tell whether a field's own validator is the one that raised."""
-    validator = field.attribute.validator
-    if validator is None or field.key not in values:
-        return False
-    try:
-        validator(None, field.attribute, values[field.key])
-    except (ValueError, TypeError):
-        return True
-    except Exception:  # noqa: BLE001 - one that needs the instance fails in its own way: not blamed
-        return False
-    return False

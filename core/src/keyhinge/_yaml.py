@@ -14,23 +14,19 @@ import attrs
 import yaml
 
 from keyhinge._config_scalars import is_text
+from keyhinge._config_top import BLOCKS, BlockCollector, ParsedFile
 from keyhinge._errors import ConfigError, Problem
 from keyhinge._names import shown
 from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-__all__ = ["BLOCKS", "MAX_BYTES", "MAX_DEPTH", "ParsedFile", "parse_yaml"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "parse_yaml"]
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 
-#: The top-level keys that are ours; all others belong to the application.
-BLOCKS = {"keymanagement": "keyManagement", "store": "store"}
-
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _REASONS = (
-    ("found character '\\t'", "a tab can't be used for indentation; use spaces"),
-    ("found character that cannot start any token", "a character here needs quotes around it"),
     ("found character", "a character here needs quotes around it"),
     ("mapping values are not allowed", "a ':' stands where no key can be; check the indentation"),
     ("could not find expected ':'", "a key isn't followed by ':' and a space"),
@@ -46,21 +42,6 @@ _REASONS = (
     ("control characters are not allowed", "there is a control character"),
     ("special characters are not allowed", "there is a control character"),
 )
-
-
-@attrs.frozen
-class ParsedFile:
-    """What a file has for us.
-
-    Attributes:
-        blocks: Our top-level keys, by their proper spelling.
-        other_keys: The application's top-level keys.
-        problems: What is wrong at the top level, warnings too.
-    """
-
-    blocks: dict[str, Node]
-    other_keys: tuple[str, ...]
-    problems: tuple[Problem, ...]
 
 
 def parse_yaml(data: bytes, *, source: str = "") -> ParsedFile:
@@ -112,6 +93,8 @@ def _translate(error: yaml.YAMLError, text: str) -> Problem:
             break
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
+        if text[mark.index : mark.index + 1] == "\t":
+            reason = "a tab can't be used for indentation; use spaces"
         message = f"the YAML is broken at column {mark.column + 1}: {reason}"
         return Problem("", message, mark.line + 1)
     position = getattr(error, "position", None)
@@ -260,38 +243,3 @@ def _key_problem(event: Any, entries: dict[str, Node], path: str) -> Problem | N
 
 def _add_problem(node: Node, problem: Problem | None) -> Node:
     return node if problem is None else attrs.evolve(node, problems=(problem, *node.problems))
-
-
-class BlockCollector:
-    """Gathers the top level: our blocks once each, whatever their case, and other keys' names."""
-
-    def __init__(self) -> None:
-        self._blocks: dict[str, Node] = {}
-        self._spelt: dict[str, str] = {}
-        self._others: list[str] = []
-        self._problems: list[Problem] = []
-
-    def other(self, key: str | None) -> None:
-        """Note a key of the application's."""
-        if key is not None:
-            self._others.append(key)
-
-    def block(self, key: str, node: Node) -> None:
-        """Note one of our blocks under the key as it is spelt in the file."""
-        name = BLOCKS[key.lower()]
-        if name in self._blocks:
-            if self._spelt[name] == key:
-                message = "this key stands here twice; leave one of the two out"
-            else:
-                message = f"two keys differ only in case; keep the one that is spelt '{name}'"
-            self._problems.append(Problem(name, message, node.line))
-            return
-        if key != name:
-            message = f"the key should be spelt '{name}'; it is taken as that"
-            self._problems.append(Problem(name, message, node.line, "warning"))
-        self._blocks[name] = node
-        self._spelt[name] = key
-
-    def finish(self) -> ParsedFile:
-        """Give what was gathered."""
-        return ParsedFile(self._blocks, tuple(self._others), tuple(self._problems))
