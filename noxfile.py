@@ -58,7 +58,7 @@ def find_pyenv_pythons() -> None:
 find_pyenv_pythons()
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # test what is there; a missing Python is reported
 PYTHONS = pythons()
-RAN: list[str] = []  # the Pythons whose tests have run
+RAN: list[str] = []  # the Pythons that the tests ran on
 
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
@@ -151,8 +151,8 @@ def typing(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite, on every installed CPython from 3.10 up."""
     install(session, "test")
-    pytest(session)
     RAN.append(str(session.python))
+    pytest(session)
 
 
 @nox.session(python=False)
