@@ -1,5 +1,7 @@
 """Encrypt secrets before they reach the database, through a key service that the operator picks."""
 
+from keyhinge._async import KeyManager
+from keyhinge._configuration import Configuration, load_configuration
 from keyhinge._context import Context, canonical, encode_context
 from keyhinge._errors import (
     AccessDeniedError,
@@ -23,6 +25,7 @@ from keyhinge._errors import (
     ThrottledError,
     UnavailableError,
 )
+from keyhinge._health import Health
 from keyhinge._hookspecs import (
     API_VERSION,
     Capabilities,
@@ -40,6 +43,9 @@ from keyhinge._hookspecs import (
     hookimpl,
     hookspec,
 )
+from keyhinge._outcome import Outcome
+from keyhinge._secret import Secret
+from keyhinge._settings import InvalidSettings, secret, setting, settings
 from keyhinge._value import EncryptedValue
 
 __all__ = [
@@ -49,20 +55,25 @@ __all__ = [
     "CheckReport",
     "ClosedError",
     "ConfigError",
+    "Configuration",
     "Context",
     "Decrypt",
     "Encrypt",
     "EncryptedValue",
     "Failure",
     "Finding",
+    "Health",
     "InvalidCiphertextError",
     "InvalidContextError",
     "InvalidPlaintextError",
+    "InvalidSettings",
+    "KeyManager",
     "KeyRef",
     "KeyUnavailableError",
     "KeyhingeError",
     "Operation",
     "OperationError",
+    "Outcome",
     "Problem",
     "Provider",
     "ProviderConflictError",
@@ -72,6 +83,7 @@ __all__ = [
     "ProviderNotFoundError",
     "Result",
     "Sealed",
+    "Secret",
     "SecretFileError",
     "Section",
     "SectionClient",
@@ -82,4 +94,8 @@ __all__ = [
     "encode_context",
     "hookimpl",
     "hookspec",
+    "load_configuration",
+    "secret",
+    "setting",
+    "settings",
 ]

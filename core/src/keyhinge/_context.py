@@ -26,7 +26,8 @@ _RESERVED = "keyhinge"
 # Applications repeat few contexts often (one row read again and again) or many once; a small
 # cache serves the first and costs the second little.
 _CACHE_ENTRIES = 4096
-_cache: dict[tuple[tuple[str, str], ...], FrozenContext] = {}
+known_contexts: dict[tuple[tuple[str, str], ...], FrozenContext] = {}
+"""Contexts that were checked lately, by their items; the hot path looks here first."""
 
 
 class FrozenContext(dict[str, str]):
@@ -68,7 +69,7 @@ def check_context(context: Context) -> FrozenContext:
         InvalidContextError: A rule is broken; the message says which, never the value.
     """
     try:
-        known = _cache.get(tuple(context.items()))
+        known = known_contexts.get(tuple(context.items()))
     except (AttributeError, TypeError):
         known = None  # not a mapping, or not of strings: told apart below
     return _check_new(context) if known is None else known
@@ -84,9 +85,9 @@ def _check_new(context: Any) -> FrozenContext:
             msg = "context keys that start with 'keyhinge' are the library's own; choose another"
             raise InvalidContextError(msg)
     frozen = _freeze(context)
-    if len(_cache) >= _CACHE_ENTRIES:
-        _cache.clear()
-    _cache[tuple(frozen.items())] = frozen
+    if len(known_contexts) >= _CACHE_ENTRIES:
+        known_contexts.clear()
+    known_contexts[tuple(frozen.items())] = frozen
     return frozen
 
 

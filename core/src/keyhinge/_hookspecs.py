@@ -8,7 +8,7 @@ returns a `Provider`, whose methods are the other hooks.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol
@@ -123,11 +123,16 @@ class Finding:
     data: Mapping[str, str | int | float | bool | None] = attrs.field(factory=dict)
 
 
+def _all_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    # Not plain `tuple`: a type checker can't tell what that takes.
+    return tuple(findings)
+
+
 @attrs.frozen
 class CheckReport:
     """What a check found, in the order in which it was looked at."""
 
-    findings: tuple[Finding, ...] = attrs.field(converter=tuple, default=())
+    findings: tuple[Finding, ...] = attrs.field(converter=_all_of, default=())
 
     @property
     def ok(self) -> bool:
@@ -273,7 +278,8 @@ class Result:
     """What an observer sees of a call after it ran.
 
     Attributes:
-        keys: One key for each item that succeeded, None for the others.
+        keys: For each item the key that its result is under, or else the key that the value to
+            open names; None where there is neither.
         errors: One error for each item that failed, None for the others.
         duration: Seconds.
     """

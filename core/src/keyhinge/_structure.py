@@ -6,7 +6,6 @@ and put values into their exceptions.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,6 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 from cattrs import BaseConverter
-from cattrs.errors import StructureHandlerNotFoundError
 
 from keyhinge import _config_scalars as scalars
 from keyhinge._config_construct import InvalidError, construct
@@ -82,6 +80,10 @@ def _wrong(node: Node, message: str) -> InvalidError:
     return InvalidError(() if node.problems else (Problem(node.path, message, node.line),))
 
 
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
+
+
 def _is(origin: Any) -> Callable[[Any], bool]:
     return lambda kind: typing.get_origin(kind) is origin
 
@@ -92,17 +94,18 @@ class _Structurer:
     def __init__(self, base_dir: Path) -> None:
         self.base_dir = base_dir
         self.warnings: list[Problem] = []
-        self.converter = converter = BaseConverter()
-        for kind, read in (
-            (str, scalars.as_text),
-            (bool, scalars.as_bool),
-            (int, scalars.as_int),
-            (float, scalars.as_float),
-        ):
-            converter.register_structure_hook(kind, _scalar_hook(read))
-        converter.register_structure_hook(Path, self._path)
-        converter.register_structure_hook(Secret, self._secret)
-        functions: tuple[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]], ...] = (
+        self.converter = BaseConverter()
+        self._leaves: dict[Any, Callable[[Node, Any], Any]] = {
+            str: _scalar_hook(scalars.as_text),
+            bool: _scalar_hook(scalars.as_bool),
+            int: _scalar_hook(scalars.as_int),
+            float: _scalar_hook(scalars.as_float),
+            Path: self._path,
+            Secret: self._secret,
+        }
+        for kind, leaf_hook in self._leaves.items():
+            self.converter.register_structure_hook(kind, leaf_hook)
+        self._composites: tuple[tuple[Callable[[Any], bool], Callable[[Any, Any], Any]], ...] = (
             (_is(list), self._list),
             (_is(tuple), self._tuple),
             (_is(Sequence), self._tuple),
@@ -110,18 +113,18 @@ class _Structurer:
             (_is(Mapping), self._dict),
             (_is(Literal), _choice),
             (is_union, self._union),
-            (lambda kind: isinstance(kind, type) and issubclass(kind, enum.Enum), _enum),
+            (_is_enum, _enum),
             (attrs.has, self._class),
         )
-        for predicate, hook in functions:
-            converter.register_structure_hook_func(predicate, hook)
+        for predicate, hook in self._composites:
+            self.converter.register_structure_hook_func(predicate, hook)
 
     def _structure(self, node: Node, kind: Any) -> Any:
-        # cattrs' own exception would show the node: ours is raised outside the handler.
-        with contextlib.suppress(StructureHandlerNotFoundError):
-            return self.converter.structure(node, kind)
-        msg = f"{kind!r} isn't a type that settings can have"
-        raise TypeError(msg)
+        # cattrs knows more types than settings may have, and would convert nodes to them.
+        if kind not in self._leaves and not any(fits(kind) for fits, _ in self._composites):
+            msg = f"{kind!r} isn't a type that settings can have"
+            raise TypeError(msg)
+        return self.converter.structure(node, kind)
 
     # Scalars
 

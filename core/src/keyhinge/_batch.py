@@ -1,0 +1,74 @@
+"""Batches whose items belong to several sections, each item with its own fate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from keyhinge._context import check_context
+from keyhinge._errors import OperationError
+from keyhinge._hookspecs import Decrypt, Encrypt
+from keyhinge._section import OpenSection
+from keyhinge._value import EncryptedValue
+
+__all__ = ["open_batch", "seal_batch"]
+
+T = TypeVar("T")
+
+
+def seal_batch(
+    items: Sequence[Encrypt], section: OpenSection
+) -> list[EncryptedValue | OperationError]:
+    """Encrypt a batch with one section: a value or an error for each item."""
+    checked: list[Encrypt | OperationError] = []
+    for item in items:
+        if type(item) is not Encrypt:
+            raise TypeError(f"items must be Encrypt, not {type(item).__name__}")
+        try:
+            checked.append(Encrypt(item.plaintext, check_context(item.context)))
+        except OperationError as failure:
+            checked.append(failure.with_traceback(None))
+    return _fill(checked, section.seal_many)
+
+
+def open_batch(
+    items: Sequence[Decrypt],
+    find: Callable[[str], OpenSection],
+    run: Callable[[OpenSection, Sequence[Decrypt]], Sequence[T | OperationError]],
+) -> list[T | OperationError]:
+    """Open or rewrap a batch, each item in the section that its value names.
+
+    Args:
+        items: The values with their contexts.
+        find: Gives the section for the name in a value, or raises an `OperationError`.
+        run: What to do with the items of one section.
+
+    Returns:
+        A result or an error for each item, in their order.
+    """
+    results: list[T | OperationError | None] = [None] * len(items)
+    groups: dict[OpenSection, tuple[list[int], list[Decrypt]]] = {}
+    for index, item in enumerate(items):
+        if type(item) is not Decrypt or type(item.value) is not EncryptedValue:
+            raise TypeError("items must be Decrypt, with an EncryptedValue each")
+        try:
+            checked = Decrypt(item.value, check_context(item.context))
+            places, batch = groups.setdefault(find(item.value.section), ([], []))
+        except OperationError as failure:
+            results[index] = failure.with_traceback(None)
+        else:
+            places.append(index)
+            batch.append(checked)
+    for section, (places, batch) in groups.items():
+        for index, result in zip(places, run(section, batch), strict=True):
+            results[index] = result
+    return [result for result in results if result is not None]
+
+
+def _fill(
+    checked: Sequence[Encrypt | OperationError],
+    run: Callable[[Sequence[Encrypt]], Sequence[T | OperationError]],
+) -> list[T | OperationError]:
+    good = [item for item in checked if not isinstance(item, OperationError)]
+    answers = iter(run(good))
+    return [item if isinstance(item, OperationError) else next(answers) for item in checked]

@@ -1,0 +1,127 @@
+"""Sections that build on other sections, as envelope encryption does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from keyhinge._context import Context, own_context
+from keyhinge._errors import (
+    ConfigError,
+    InvalidCiphertextError,
+    KeyhingeError,
+    OperationError,
+    Problem,
+)
+from keyhinge._hookspecs import Capabilities, Decrypt, KeyRef
+from keyhinge._section import OpenSection
+from keyhinge._value import EncryptedValue
+
+__all__ = ["ComposingClient", "ConfiguringSection", "sections_in_cycles"]
+
+
+class ComposingClient:
+    """What `Section.over` gives: a way to use the sections fixed there, and no others.
+
+    It holds only those sections, never the whole configuration, so that they are closed after
+    the section that builds on them and nothing refers to itself.
+    """
+
+    def __init__(self, name: str, also: Sequence[str]) -> None:
+        self._name = name
+        self.names = (name, *also)
+        self._sections: dict[str, OpenSection | KeyhingeError] = {}
+
+    def bind(self, sections: Mapping[str, OpenSection | KeyhingeError]) -> None:
+        """Take the opened sections, once all are configured."""
+        self._sections = {name: sections[name] for name in self.names}
+
+    @property
+    def name(self) -> str:
+        """The section that encrypts."""
+        return self._name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What that section can do."""
+        return self._section(self._name).capabilities
+
+    def encrypt(self, plaintext: bytes, context: Context) -> EncryptedValue:
+        """Encrypt with the named section; the context may use the reserved keys."""
+        return self._section(self._name).seal(plaintext, own_context(context))
+
+    def decrypt(self, value: EncryptedValue, context: Context) -> bytes:
+        """Decrypt with the section that the value names, if it is one of those fixed."""
+        if value.section not in self.names:
+            raise InvalidCiphertextError
+        return self._section(value.section).open(value, own_context(context))
+
+    def rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[EncryptedValue | OperationError]:
+        """Bring values of the named section to its newest key version."""
+        checked = [Decrypt(item.value, own_context(item.context)) for item in items]
+        return self._section(self._name).rewrap_many(checked)
+
+    def current_key(self) -> KeyRef:
+        """Tell the key that encrypts now."""
+        return self._section(self._name).current_key()
+
+    def _section(self, name: str) -> OpenSection:
+        found = self._sections.get(name)
+        if found is None:
+            msg = "another section can't be used while the sections are being configured"
+            raise ConfigError(msg)
+        if isinstance(found, KeyhingeError):
+            msg = f"the section {name!r} that it builds on can't be used: {found}"
+            raise ConfigError(msg)
+        return found
+
+
+class ConfiguringSection:
+    """What `keyhinge_configure` gets to see of its section.
+
+    Args:
+        name: The section's name.
+        base_dir: The folder at which relative paths start.
+        known: The names of all configured sections.
+    """
+
+    def __init__(self, name: str, base_dir: Path, known: Sequence[str]) -> None:
+        self.name = name
+        self.path = f"keyManagement.{name}"
+        self.base_dir = base_dir
+        self._known = known
+        self._open = True
+        self.clients: list[ComposingClient] = []
+
+    def over(self, name: str, *, also: Sequence[str] = ()) -> ComposingClient:
+        """Use another section, to build on it; see `Section.over`."""
+        if not self._open:
+            msg = f"section {self.name!r}: over() works only in keyhinge_configure"
+            raise ConfigError(msg)
+        for target in (name, *also):
+            if target not in self._known:
+                msg = f"builds on a section {target!r} that the file doesn't have"
+                raise ConfigError(Problem(self.path, msg))
+        client = ComposingClient(name, also)
+        self.clients.append(client)
+        return client
+
+    def finish(self) -> None:
+        """End the time in which `over` may be used."""
+        self._open = False
+
+
+def sections_in_cycles(edges: Mapping[str, set[str]]) -> set[str]:
+    """Find the sections that build on themselves, directly or through others."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = list(edges.get(start, ()))
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += edges.get(name, ())
+        return seen
+
+    return {name for name in edges if name in reachable(name)}

@@ -1,0 +1,31 @@
+"""What must happen in a forked child: nothing that a parent opened may be used there."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Forked(Protocol):
+    """Something that has to start anew in a child."""
+
+    def after_fork(self) -> None:
+        """Drop what belongs to the parent; runs in the child before anything else does."""
+
+
+_living: weakref.WeakSet[Forked] = weakref.WeakSet()
+
+
+def start_anew_after_fork(thing: Forked) -> None:
+    """Have a thing's `after_fork` called in every child forked while it lives."""
+    _living.add(thing)
+
+
+def _in_child() -> None:
+    for thing in list(_living):
+        thing.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,118 @@
+"""Checks: does a section work, and what does its provider say about it?"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+
+import attrs
+
+from keyhinge._context import own_context
+from keyhinge._errors import InvalidCiphertextError, OperationError
+from keyhinge._hookspecs import CheckReport, Finding
+from keyhinge._section import PROBE, OpenSection
+from keyhinge._value import EncryptedValue
+
+__all__ = ["Health", "check_section", "probe", "round_trip"]
+
+_OTHER_CONTEXT = own_context({"keyhinge": "probe/other"})
+_PROBE_TEXT = b"keyhinge probe"
+
+
+@attrs.frozen
+class Health:
+    """Whether the primary section works; for readiness probes.
+
+    Attributes:
+        ok: Whether a value could be encrypted and decrypted.
+        encrypts: Whether the primary section encrypts at all.
+        section: The primary section's name.
+        checked_at: When it was tried (UTC).
+        retryable: Whether what is wrong may pass by itself.
+        message: What is wrong; empty where nothing is.
+    """
+
+    ok: bool
+    encrypts: bool
+    section: str
+    checked_at: datetime
+    retryable: bool = False
+    message: str = ""
+
+
+def probe(section: OpenSection) -> Health:
+    """Encrypt and decrypt one small value."""
+    error = None
+    try:
+        round_trip(section)
+    except OperationError as failure:
+        error = failure
+    return Health(
+        ok=error is None,
+        encrypts=section.capabilities.encrypts,
+        section=section.name,
+        checked_at=datetime.now(timezone.utc),
+        retryable=error is not None and error.retryable,
+        message="" if error is None else str(error),
+    )
+
+
+def check_section(section: OpenSection) -> CheckReport:
+    """Try a section out and ask its provider; findings, never exceptions."""
+    findings = [Finding("info", "provider", f"provider of {section.distribution}")]
+    if not section.capabilities.encrypts:
+        message = "this section doesn't encrypt: its values stand readable in the database"
+        findings.append(Finding("warning", "not-encrypted", message))
+    findings += _tried(section)
+    try:
+        findings += section.provider_check().findings
+    except OperationError as failure:
+        findings.append(_failed("provider-check", failure))
+    return CheckReport(findings)
+
+
+def _tried(section: OpenSection) -> list[Finding]:
+    started = time.perf_counter()
+    try:
+        value = round_trip(section)
+        took = time.perf_counter() - started
+        findings = [
+            Finding(
+                "ok",
+                "round-trip",
+                f"encrypted and decrypted a value in {took * 1000:.1f} ms",
+                {"seconds": round(took, 6)},
+            )
+        ]
+        if section.capabilities.binds_context:
+            findings.append(_context_finding(section))
+        key = section.current_key()
+    except OperationError as failure:
+        return [_failed("round-trip", failure)]
+    if key.key_id or value.key_id:
+        version = f", version {key.version}" if key.version else ", version not told"
+        data = {"key_id": key.key_id, "version": key.version}
+        findings.append(Finding("ok", "key", f"encrypts under key {key.key_id}{version}", data))
+    return findings
+
+
+def round_trip(section: OpenSection) -> EncryptedValue:
+    """Encrypt and decrypt one small value, and compare."""
+    value = section.seal(_PROBE_TEXT, PROBE)
+    if section.open(value, PROBE) != _PROBE_TEXT:
+        raise section.rubbish("decrypt", "what it decrypted isn't what it had encrypted")
+    return value
+
+
+def _context_finding(section: OpenSection) -> Finding:
+    value = section.seal(_PROBE_TEXT, PROBE)
+    try:
+        section.open(value, _OTHER_CONTEXT)
+    except InvalidCiphertextError:
+        return Finding("ok", "context", "a value opens only under its own context")
+    return Finding("error", "context", "a value opened under another context than its own")
+
+
+def _failed(code: str, failure: OperationError) -> Finding:
+    kind = type(failure).__name__
+    return Finding("error", code, str(failure), {"error": kind, "retryable": failure.retryable})

@@ -1,0 +1,132 @@
+"""Observers: audit, metrics and tracing around each public call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import TypeVar
+
+import attrs
+
+from keyhinge._contract import PluginManager, check_observer
+from keyhinge._discovery import import_object
+from keyhinge._errors import ConfigError, OperationError, Problem
+from keyhinge._hookspecs import Decrypt, Encrypt, KeyRef, Operation, Result, hookimpl
+from keyhinge._outcome import unwrap
+from keyhinge._value import EncryptedValue
+
+__all__ = ["Observers", "Seen", "load_observers"]
+
+A = TypeVar("A")
+# Observers see an Operation and a Result. The call itself, with plaintexts, goes past them.
+_running: ContextVar[Callable[[], Result]] = ContextVar("keyhinge_running")
+
+
+@attrs.frozen
+class Seen:
+    """A call that observers are to see, before it is cut down to what they may see."""
+
+    name: str
+    section: str | None
+    items: Sequence[Encrypt | Decrypt] = attrs.field(repr=False)
+
+    def operation(self) -> Operation:
+        """Make what the observers get: contexts and sizes, no values."""
+        contexts = tuple(MappingProxyType(dict(item.context)) for item in self.items)
+        return Operation(self.name, self.section, contexts, tuple(map(_size, self.items)))
+
+    def keys(self) -> list[KeyRef | None]:
+        """List the keys that the values to open name."""
+        return [_key(item.value) if isinstance(item, Decrypt) else None for item in self.items]
+
+
+class _Innermost:
+    """The implementation that the observers wrap: it makes the call."""
+
+    @hookimpl
+    def keyhinge_operation(self, operation: Operation) -> Result:
+        return _running.get()()
+
+
+class Observers:
+    """The observers of one KeyManager, in the order in which they were given.
+
+    An observer's own exception is the application's own: it goes to the caller as it is, and the
+    call's result is lost. An audit log that can't be written ends the call.
+    """
+
+    def __init__(self, observers: Iterable[object]) -> None:
+        self._manager = PluginManager()
+        self._manager.register(_Innermost())
+        # pluggy calls the last registered wrapper first.
+        for observer in reversed(list(observers)):
+            problem = check_observer(observer)
+            if problem:
+                msg = f"observer {type(observer).__name__} can't be used: {problem}"
+                raise ConfigError(msg)
+            self._manager.register(observer)
+
+    def one(self, seen: Seen, call: Callable[[], A]) -> A:
+        """Make a call for one item with every observer around it."""
+        return unwrap(self.around(seen, lambda: [call()])[0])
+
+    def around(self, seen: Seen, call: Callable[[], Sequence[A]]) -> list[A | OperationError]:
+        """Make a call with every observer around it.
+
+        Args:
+            seen: What the call is about.
+            call: The call itself; gives an answer for each item.
+
+        Returns:
+            What the call gave; if it raised an `OperationError`, that for each item.
+        """
+        answers: list[A | OperationError] = []
+
+        def run() -> Result:
+            started = time.perf_counter()
+            try:
+                answers.extend(call())
+            except OperationError as error:
+                answers.extend([error.with_traceback(None)] * len(seen.items))
+            duration = time.perf_counter() - started
+            errors = tuple(x if isinstance(x, OperationError) else None for x in answers)
+            keys = tuple(_key(x) or named for x, named in zip(answers, seen.keys(), strict=True))
+            return Result(keys, errors, duration)
+
+        token = _running.set(run)
+        try:
+            self._manager.hook.keyhinge_operation(operation=seen.operation())
+        finally:
+            _running.reset(token)
+        if len(answers) != len(seen.items):
+            msg = "an observer ended without making the call; it must yield once"
+            raise RuntimeError(msg)
+        return answers
+
+
+def load_observers(paths: Iterable[str]) -> list[object]:
+    """Import the observers that a configuration names.
+
+    Raises:
+        ConfigError: One of them can't be imported.
+    """
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(import_object(path))
+        except Exception as failure:  # noqa: BLE001 - whatever a module does on import
+            message = f"{path!r} can't be imported: {type(failure).__name__}"
+            problems.append(Problem("keyManagement.observers", message))
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _key(answer: object) -> KeyRef | None:
+    return KeyRef(answer.key_id, answer.version) if isinstance(answer, EncryptedValue) else None
+
+
+def _size(item: Encrypt | Decrypt) -> int:
+    return len(item.plaintext if isinstance(item, Encrypt) else item.value.ciphertext)

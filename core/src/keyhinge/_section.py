@@ -1,0 +1,333 @@
+"""An opened section: one configured provider, behind checks of all that goes in and comes out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from keyhinge._context import FrozenContext, own_context
+from keyhinge._errors import (
+    AccessDeniedError,
+    ClosedError,
+    ConfigError,
+    Failure,
+    InvalidContextError,
+    InvalidPlaintextError,
+    OperationError,
+    ProviderContractError,
+    UnavailableError,
+)
+from keyhinge._hookspecs import (
+    OPTIONAL_HOOKS,
+    Capabilities,
+    CheckReport,
+    Decrypt,
+    Encrypt,
+    KeyRef,
+    Provider,
+    Sealed,
+)
+from keyhinge._outcome import unwrap
+from keyhinge._value import EncryptedValue, ciphertext_problem, label_problem, make_value
+
+__all__ = ["OpenSection"]
+
+log = logging.getLogger("keyhinge")
+
+LARGEST_PLAINTEXT = 64 * 1024 * 1024
+PROBE = own_context({"keyhinge": "probe/1"})
+"""The context of probes: of the library's own kind, so that no caller's value opens under it."""
+T = TypeVar("T")
+
+
+class OpenSection:
+    """A section that was configured and can be used.
+
+    It owns its provider: when the last reference goes, also that of a call in flight, the
+    provider is closed. That is why nothing that a provider holds may refer back to it.
+
+    Args:
+        name: The section's name.
+        distribution: The package of its provider, for messages.
+        provider: What `keyhinge_configure` returned, checked.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_close",
+        "_label",
+        "capabilities",
+        "decrypt",
+        "distribution",
+        "encrypt",
+        "hooks",
+        "max_plaintext",
+        "min_plaintext",
+        "name",
+        "refuses_context",
+    )
+
+    def __init__(self, name: str, distribution: str, provider: Provider) -> None:
+        self.name = name
+        self.distribution = distribution
+        self.capabilities: Capabilities = provider.capabilities
+        # Resolved once: a call through pluggy costs more than encrypting 1 KiB.
+        self.encrypt = provider.keyhinge_encrypt
+        self.decrypt = provider.keyhinge_decrypt
+        self.hooks: dict[str, Callable[..., Any]] = {
+            hook: getattr(provider, hook)
+            for hook in OPTIONAL_HOOKS
+            if getattr(type(provider), hook) is not getattr(Provider, hook)
+        }
+        caps = self.capabilities
+        self.min_plaintext = caps.min_plaintext
+        limit = caps.max_plaintext
+        self.max_plaintext = LARGEST_PLAINTEXT if limit is None else min(limit, LARGEST_PLAINTEXT)
+        self.refuses_context = caps.encrypts and not caps.binds_context
+        self._label: tuple[str, str] = ("", "")
+        close = self.hooks.get("keyhinge_close")
+        self._close = weakref.finalize(self, _close, name, close, os.getpid())
+
+    def close(self) -> None:
+        """Close the provider now, whoever still uses it."""
+        self._close()
+
+    def seal(self, plaintext: bytes, context: FrozenContext) -> EncryptedValue:
+        """Encrypt one value."""
+        if type(plaintext) is not bytes or not (
+            self.min_plaintext <= len(plaintext) <= self.max_plaintext
+        ):
+            raise self.bad_plaintext(plaintext)
+        if self.refuses_context and context:
+            raise self.unbound_context()
+        try:
+            sealed = self.encrypt(plaintext, context)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
+            error = self.blame(failure, "encrypt")
+        else:
+            return self.label(sealed)
+        raise error
+
+    def open(self, value: EncryptedValue, context: FrozenContext) -> bytes:
+        """Decrypt one value, which names this section or an alias of it."""
+        try:
+            plaintext = self.decrypt(value, context)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
+            error = self.blame(failure, "decrypt")
+        else:
+            if type(plaintext) is bytes:
+                return plaintext
+            error = self.rubbish("decrypt", f"it gave {type(plaintext).__name__}, not bytes")
+        raise error
+
+    def seal_nowait(self, plaintext: bytes, context: FrozenContext) -> EncryptedValue | None:
+        """Encrypt one value if that needs no I/O; None if it does."""
+        hook = self.hooks.get("keyhinge_encrypt_nowait")
+        if hook is None:
+            return None
+        refusal = self._refusal(Encrypt(plaintext, context))
+        if refusal is not None:
+            raise refusal
+        sealed = self.call(hook, "encrypt", plaintext, context)
+        return None if sealed is None else self.label(sealed)
+
+    def open_nowait(self, value: EncryptedValue, context: FrozenContext) -> bytes | None:
+        """Decrypt one value if that needs no I/O; None if it does."""
+        hook = self.hooks.get("keyhinge_decrypt_nowait")
+        if hook is None:
+            return None
+        plaintext = self.call(hook, "decrypt", value, context)
+        if plaintext is None or type(plaintext) is bytes:
+            return plaintext
+        raise self.rubbish("decrypt", f"it gave {type(plaintext).__name__}, not bytes")
+
+    def label(self, sealed: Sealed) -> EncryptedValue:
+        """Make a value of what the provider returned, if it is what it should be."""
+        if type(sealed) is not Sealed:
+            raise self.rubbish("encrypt", f"it gave {type(sealed).__name__}, not Sealed")
+        ciphertext, key_id, version = sealed
+        problem = None
+        if (key_id, version) != self._label:
+            problem = label_problem(key_id, version)
+            if problem is None:
+                self._label = (key_id, version)
+        problem = problem or ciphertext_problem(ciphertext)
+        if problem:
+            raise self.rubbish("encrypt", f"what it gave isn't an encrypted value: {problem}")
+        return make_value(self.name, key_id, version, ciphertext)
+
+    def seal_many(self, items: Sequence[Encrypt]) -> list[EncryptedValue | OperationError]:
+        """Encrypt a batch whose contexts are checked: a value or an error for each item."""
+        results: list[EncryptedValue | OperationError | None] = [None] * len(items)
+        good: list[int] = []
+        for index, item in enumerate(items):
+            results[index] = self._refusal(item)
+            if results[index] is None:
+                good.append(index)
+        batch = [items[index] for index in good]
+        hook = self.hooks.get("keyhinge_encrypt_many")
+        sealed = (
+            self._one_by_one(batch, lambda item: self.seal(item.plaintext, item.context))
+            if hook is None
+            else self._labelled(self._batch(hook, batch, "encrypt"))
+        )
+        for index, result in zip(good, sealed, strict=True):
+            results[index] = result
+        return [result for result in results if result is not None]
+
+    def open_many(self, items: Sequence[Decrypt]) -> list[bytes | OperationError]:
+        """Decrypt a batch whose contexts are checked: a plaintext or an error for each item."""
+        hook = self.hooks.get("keyhinge_decrypt_many")
+        if hook is None:
+            return self._one_by_one(items, lambda item: self.open(item.value, item.context))
+        return [
+            result
+            if type(result) is bytes or isinstance(result, OperationError)
+            else self.rubbish("decrypt", f"a batch item is {type(result).__name__}")
+            for result in self._batch(hook, items, "decrypt")
+        ]
+
+    def rewrap_many(self, items: Sequence[Decrypt]) -> list[EncryptedValue | OperationError]:
+        """Bring a batch to the newest key version: by the provider's hook, or decrypt, encrypt."""
+        hook = self.hooks.get("keyhinge_rewrap_many")
+        if hook is not None:
+            return self._labelled(self._batch(hook, items, "rewrap"))
+        opened = self.open_many(items)
+        again = [
+            Encrypt(plaintext, item.context)
+            for plaintext, item in zip(opened, items, strict=True)
+            if not isinstance(plaintext, OperationError)
+        ]
+        sealed = iter(self.seal_many(again))
+        return [x if isinstance(x, OperationError) else next(sealed) for x in opened]
+
+    def current_key(self) -> KeyRef:
+        """Tell the key and version that encrypt now; by encrypting one byte if need be."""
+        hook = self.hooks.get("keyhinge_current_key")
+        if hook is None:
+            value = self.seal(b"k", PROBE)
+            return KeyRef(value.key_id, value.version)
+        found: object = self.call(hook, "current_key")
+        if not isinstance(found, KeyRef) or label_problem(found.key_id, found.version):
+            raise self.rubbish("current_key", "it didn't give a valid KeyRef")
+        return found
+
+    def provider_check(self) -> CheckReport:
+        """Ask the provider for its own findings; none where it has no such hook."""
+        hook = self.hooks.get("keyhinge_check")
+        if hook is None:
+            return CheckReport()
+        report = self.call(hook, "check")
+        if type(report) is not CheckReport:
+            raise self.rubbish("check", f"it gave {type(report).__name__}, not CheckReport")
+        return report
+
+    def call(self, hook: Callable[..., Any], operation: str, *args: Any) -> Any:
+        """Call a hook; whatever it raises becomes one of our errors."""
+        try:
+            return hook(*args)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
+            error = self.blame(failure, operation)
+        raise error
+
+    def blame(self, failure: Exception, operation: str) -> OperationError:
+        """Turn what a provider raised into an error of ours that holds nothing secret."""
+        if isinstance(failure, OperationError):
+            failure.section = failure.section or self.name
+            failure.operation = failure.operation or operation
+            # What is chained, and the frames it was raised in, may hold tokens and plaintexts.
+            failure.__cause__ = failure.__context__ = None
+            return failure.with_traceback(None)
+        kind = type(failure).__name__
+        if isinstance(failure, ConfigError):  # a secret's file that can't be read, say
+            return AccessDeniedError(str(failure), section=self.name, operation=operation)
+        if isinstance(failure, ClosedError):
+            return UnavailableError("was closed meanwhile", section=self.name, operation=operation)
+        return self.rubbish(operation, f"it raised {kind}", Failure(type=kind))
+
+    def rubbish(
+        self, operation: str, what: str, failure: Failure | None = None
+    ) -> ProviderContractError:
+        """Make the error for a provider that broke the contract."""
+        message = (
+            f"the provider of {self.distribution} broke its contract in {operation}: {what}. "
+            "This is a bug in that package; please report it there"
+        )
+        return ProviderContractError(
+            message, section=self.name, operation=operation, failure=failure
+        )
+
+    def bad_plaintext(self, plaintext: object) -> InvalidPlaintextError:
+        """Make the error for a plaintext that isn't bytes of the right size."""
+        if type(plaintext) is bytes:
+            message = (
+                f"the plaintext has {len(plaintext)} bytes; this section takes "
+                f"{self.min_plaintext} to {self.max_plaintext}"
+            )
+        else:
+            message = f"the plaintext must be bytes, not {type(plaintext).__name__}"
+        return InvalidPlaintextError(message, section=self.name, operation="encrypt")
+
+    def unbound_context(self) -> InvalidContextError:
+        """Make the error for a context that the provider can't authenticate."""
+        message = "this provider can't bind a context to a value; only {} is possible"
+        return InvalidContextError(message, section=self.name, operation="encrypt")
+
+    def _refusal(self, item: Encrypt) -> OperationError | None:
+        plaintext = item.plaintext
+        if type(plaintext) is not bytes or not (
+            self.min_plaintext <= len(plaintext) <= self.max_plaintext
+        ):
+            return self.bad_plaintext(plaintext)
+        return self.unbound_context() if self.refuses_context and item.context else None
+
+    def _one_by_one(
+        self, items: Sequence[Any], one: Callable[[Any], T]
+    ) -> list[T | OperationError]:
+        results: list[T | OperationError] = []
+        for item in items:
+            try:
+                results.append(one(item))
+            except OperationError as failure:
+                results.append(failure.with_traceback(None))
+        return results
+
+    def _batch(self, hook: Callable[..., Any], items: Sequence[Any], operation: str) -> list[Any]:
+        """Call a batch hook; the answer has one entry for each item, whatever happens."""
+        if not items:
+            return []
+        try:
+            answer: Any = hook(items)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
+            return [self.blame(failure, operation)] * len(items)
+        if not isinstance(answer, Sequence) or len(answer) != len(items):
+            what = "it gave a batch answer of another type or length"
+            return [self.rubbish(operation, what)] * len(items)
+        return [
+            self.blame(result, operation) if isinstance(result, Exception) else result
+            for result in answer
+        ]
+
+    def _labelled(self, sealed: Sequence[Any]) -> list[EncryptedValue | OperationError]:
+        def one(result: Any) -> EncryptedValue:
+            return self.label(unwrap(result))
+
+        return self._one_by_one(sealed, one)
+
+
+def _close(name: str, close: Callable[[], None] | None, pid: int) -> None:
+    # A forked child has a copy of its parent's provider: only the parent may close it.
+    if close is None or os.getpid() != pid:
+        return
+    try:
+        close()
+    except Exception as failure:  # noqa: BLE001 - closing goes on with the others
+        log.error(  # noqa: TRY400 - a traceback might show secrets
+            "section %s: closing its provider failed: %s",
+            name,
+            type(failure).__name__,
+            extra={"event": "keyhinge.close_failed", "section": name},
+        )

@@ -1,0 +1,216 @@
+"""Opening every section of a configuration, side by side and apart from each other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from keyhinge._composing import ConfiguringSection, sections_in_cycles
+from keyhinge._configuration import Configuration
+from keyhinge._contract import PluginManager, check_provider
+from keyhinge._discovery import LoadedProvider, Registry
+from keyhinge._errors import (
+    ConfigError,
+    KeyhingeError,
+    Problem,
+    ProviderContractError,
+    ProviderError,
+    SectionNotConfiguredError,
+)
+from keyhinge._names import suggest
+from keyhinge._section import OpenSection
+
+__all__ = ["Blueprint", "Plan", "Sections", "make_plan", "open_sections"]
+
+log = logging.getLogger("keyhinge")
+
+
+@attrs.frozen
+class Blueprint:
+    """All that it takes to configure one section, again if need be (after a fork)."""
+
+    name: str
+    loaded: LoadedProvider
+    settings: Any = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Plan:
+    """A configuration with its providers loaded and its settings checked.
+
+    Attributes:
+        configuration: What the file says.
+        blueprints: The sections that can be configured.
+        broken: Why the others can't be, by name.
+    """
+
+    configuration: Configuration
+    blueprints: tuple[Blueprint, ...]
+    broken: Mapping[str, KeyhingeError]
+
+
+class Sections:
+    """The opened sections of one configuration."""
+
+    __slots__ = ("broken", "by_label", "labels", "names", "primary", "primary_name")
+
+    def __init__(
+        self, plan: Plan, opened: Mapping[str, OpenSection], broken: Mapping[str, KeyhingeError]
+    ) -> None:
+        self.names: tuple[str, ...] = tuple(plan.configuration.sections)
+        self.primary_name: str = plan.configuration.primary
+        self.primary: OpenSection = opened[self.primary_name]
+        self.broken = dict(broken)
+        # Every name that a value may carry: sections and their aliases.
+        self.labels: dict[str, str] = {name: name for name in self.names}
+        for block in plan.configuration.sections.values():
+            self.labels.update(dict.fromkeys(block.aliases, block.name))
+        self.by_label: dict[str, OpenSection] = {
+            label: opened[name] for label, name in self.labels.items() if name in opened
+        }
+
+    def closing_order(self) -> list[OpenSection]:
+        """List the sections so that one comes before those that it builds on."""
+        return list(dict.fromkeys(reversed(self.by_label.values())))
+
+    def named(self, name: str) -> OpenSection:
+        """Find a section by its own name, for a caller who asks for it.
+
+        Raises:
+            ConfigError: There is none, or it can't be used.
+            ProviderError: Its provider can't be used.
+        """
+        if name in self.names:
+            return self.by_label.get(name) or self._unusable(name)
+        raise ConfigError(f"there is no section {name!r}.{suggest(name, self.names)}")
+
+    def of_value(self, label: str) -> OpenSection:
+        """Find the section that a value names.
+
+        Raises:
+            SectionNotConfiguredError: The configuration doesn't have it, or it can't be used.
+        """
+        found = self.by_label.get(label)
+        if found is not None:
+            return found
+        name = self.labels.get(label)
+        if name is None:
+            msg = (
+                f"the value was made by a section {label!r} that the configuration doesn't have. "
+                f"Put it back, or list it under `aliases` of the section that it was renamed to"
+            )
+        else:
+            msg = f"the section that made the value can't be used: {self.broken[name]}"
+        raise SectionNotConfiguredError(msg, section=label)
+
+    def _unusable(self, name: str) -> OpenSection:
+        # Another exception each time: one that is raised again and again collects tracebacks.
+        error = self.broken[name]
+        if isinstance(error, ConfigError):
+            raise type(error)(error.problems)
+        raise type(error)(str(error))
+
+
+def make_plan(configuration: Configuration, registry: Registry) -> Plan:
+    """Load the providers that sections name, and check their settings.
+
+    Raises:
+        ConfigError: The primary's settings are wrong.
+        ProviderError: The primary's provider can't be used.
+    """
+    blueprints: list[Blueprint] = []
+    broken: dict[str, KeyhingeError] = {}
+    for name, block in configuration.sections.items():
+        try:
+            loaded = registry.load(block.type)
+            settings: Any = configuration.structure_section(name, loaded.settings)
+        except (ConfigError, ProviderError) as failure:
+            broken[name] = failure.with_traceback(None)
+        else:
+            blueprints.append(Blueprint(name, loaded, settings))
+    return Plan(configuration, tuple(blueprints), broken)
+
+
+def open_sections(plan: Plan) -> Sections:
+    """Configure every section; connects nowhere.
+
+    Raises:
+        KeyhingeError: The primary can't be used. What is wrong with another section is logged,
+            and raised when something needs it.
+    """
+    known = tuple(plan.configuration.sections)
+    opened: dict[str, OpenSection] = {}
+    broken: dict[str, KeyhingeError] = dict(plan.broken)
+    surroundings: dict[str, ConfiguringSection] = {}
+    for blueprint in plan.blueprints:
+        section = ConfiguringSection(blueprint.name, plan.configuration.base_dir, known)
+        try:
+            opened[blueprint.name] = _configure(blueprint, section)
+        except KeyhingeError as failure:
+            broken[blueprint.name] = failure.with_traceback(None)
+        else:
+            surroundings[blueprint.name] = section
+    _bind(surroundings, opened, broken)
+    primary = plan.configuration.primary
+    if primary in broken:
+        raise broken[primary]
+    for name, error in broken.items():
+        log.warning(
+            "section %s can't be used: %s",
+            name,
+            error,
+            extra={"event": "keyhinge.section_broken", "section": name},
+        )
+    return Sections(plan, opened, broken)
+
+
+def _configure(blueprint: Blueprint, section: ConfiguringSection) -> OpenSection:
+    loaded = blueprint.loaded
+    # A plugin manager of its own, so that "first result" can't be another section's.
+    manager = PluginManager()
+    manager.register(loaded.module, loaded.name)
+    problem: str | None
+    try:
+        provider = manager.hook.keyhinge_configure(settings=blueprint.settings, section=section)
+    except ConfigError as failure:
+        problem, own = None, failure
+    except Exception as failure:  # noqa: BLE001 - a stranger's code
+        problem = f"keyhinge_configure raised {type(failure).__name__}"
+    else:
+        problem = check_provider(provider)
+        if problem is None:
+            section.finish()
+            manager.register(provider)
+            return OpenSection(blueprint.name, loaded.distribution, provider)
+    section.finish()
+    if problem is None:
+        own.__cause__ = own.__context__ = None
+        raise own.with_traceback(None)
+    msg = (
+        f"the provider of {loaded.distribution} broke its contract: {problem}. "
+        "This is a bug in that package; please report it there"
+    )
+    raise ProviderContractError(msg, section=blueprint.name, operation="configure")
+
+
+def _bind(
+    surroundings: Mapping[str, ConfiguringSection],
+    opened: dict[str, OpenSection],
+    broken: dict[str, KeyhingeError],
+) -> None:
+    """Give composing sections the sections that they build on; refuse circles."""
+    edges = {
+        name: {target for client in section.clients for target in client.names}
+        for name, section in surroundings.items()
+    }
+    for name in sections_in_cycles(edges):
+        del opened[name]
+        problem = Problem(f"keyManagement.{name}", "builds on itself, directly or through others")
+        broken[name] = ConfigError(problem)
+    for name, section in surroundings.items():
+        if name in opened:
+            for client in section.clients:
+                client.bind({**broken, **opened})
