@@ -1,4 +1,4 @@
-"""What starting costs: ``import keyhinge`` and ``keyhinge --help``, against what they can't do without.
+"""What starting costs: ``import keyhinge`` and ``keyhinge --help``, against what they stand on.
 
 The targets are ratios, measured in one run, in turns: the best of several new processes each.
 """
