@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -49,7 +49,7 @@ class ProviderConformance:
     Fixtures are pytest's own: an autouse fixture of the subclass can prepare a service.
     """
 
-    provider: ClassVar[Any]
+    provider: Any
     """The module that the entry point names."""
 
     def settings(self) -> Mapping[str, Any]:

@@ -1,10 +1,14 @@
-"""What can be wrong with a key file."""
+"""What can be wrong with a key file, and what holds keys."""
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NoReturn
 
 from keyhinge import ConfigError, Problem
+
+KEY_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+"""What the id of a key set looks like."""
 
 Kind = Literal["missing", "exists", "denied", "malformed", "refused", "io"]
 

@@ -9,10 +9,9 @@ from datetime import datetime, timezone
 from typing import Any, NoReturn
 
 from keyhinge_local import _keyset
-from keyhinge_local._errors import KeyFileError
+from keyhinge_local._errors import KEY_ID, KeyFileError
 from keyhinge_local._keyset import KeySet, KeyVersion
 
-_KEY_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _FIELDS = ("format", "id", "active", "versions")
 _VERSION_FIELDS = ("version", "created", "fingerprint", "key")
 _TIME = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z")
@@ -102,7 +101,7 @@ def _key_set(document: Any) -> KeySet:
         )
     document = _fields(document, _FIELDS, "the key set")
     key_id, active, entries = document["id"], document["active"], document["versions"]
-    if type(key_id) is not str or not _KEY_ID.fullmatch(key_id):
+    if type(key_id) is not str or not KEY_ID.fullmatch(key_id):
         raise _MalformedError("id isn't 1 to 64 letters, digits or hyphens")
     if type(entries) is not list or not 1 <= len(entries) <= _keyset.MAX_VERSIONS:
         raise _MalformedError(f"versions isn't a list of 1 to {_keyset.MAX_VERSIONS}")

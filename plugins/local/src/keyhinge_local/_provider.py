@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from keyhinge import (
     Decrypt,
     Encrypt,
     EncryptedValue,
+    InvalidCiphertextError,
     KeyRef,
     KeyUnavailableError,
     OperationError,
@@ -20,9 +22,11 @@ from keyhinge import (
     Section,
     hookimpl,
 )
+from keyhinge_local._errors import KEY_ID
 from keyhinge_local._keyring import FileSource, Keyring, Loaded, TextSource
 from keyhinge_local._settings import LocalSettings
 
+_LABEL = re.compile(r"[1-9][0-9]{0,5}\.[0-9a-f]{8}")
 MAX_PLAINTEXT = 64 * 1024 * 1024
 # Some 0.2 ms of work; callers in an event loop send what is larger to a thread.
 _MAX_INLINE = 1024 * 1024
@@ -145,6 +149,8 @@ class LocalProvider(Provider):
 def _open(loaded: Loaded, value: EncryptedValue, context: Context) -> bytes:
     sealer = loaded.sealer(value.key_id, value.version)
     if sealer is None:
+        if not KEY_ID.fullmatch(value.key_id) or not _LABEL.fullmatch(value.version):
+            raise InvalidCiphertextError  # no key file has or had such a key: it was changed
         raise KeyUnavailableError(_unknown(loaded, value))
     return sealer.open(value.ciphertext, context)
 
@@ -152,7 +158,7 @@ def _open(loaded: Loaded, value: EncryptedValue, context: Context) -> bytes:
 def _unknown(loaded: Loaded, value: EncryptedValue) -> str:
     if value.key_id != loaded.key_id:
         return (
-            f"the value was encrypted with the key set {value.key_id[:64]!r}, and this section's "
+            f"the value was encrypted with the key set {value.key_id!r}, and this section's "
             f"is {loaded.key_id!r}: it needs the key file, or its backup, that has that id"
         )
     number, _, _ = value.version.partition(".")
