@@ -1,6 +1,7 @@
 """`${NAME}` is filled in once, after YAML, in values alone."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from keyhinge._nodes import MappingNode, ScalarNode, SequenceNode
 
 ENVIRON = {"HOST": "vault.local", "EMPTY": "", "NEST": "${HOST}", "BAD": "\udcff"}
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True)
+UNSET = "{}: the environment variable NOPE isn't set. Set it, or give a default: ${{NOPE:-default}}"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -86,14 +88,14 @@ class TestExpand:
 
     @given(text=st.text("${}:-AB \n\\"), value=TEXT)
     def test_anything_is_expanded_or_refused(self, text, value):
+        message = None
         try:
-            expansion = expand(text, {"A": value})
+            expand(text, {"A": f"<{value}>"})
         except InterpolationError as error:
+            message = str(error)
+        if message is not None:
             assert "${" in text
-            if value.strip(" ${}:-AB\n") and len(value) > 20:
-                assert value not in str(error)
-        else:
-            assert isinstance(expansion.text, str)
+            assert f"<{value}>" not in message
 
 
 class TestInterpolate:
@@ -102,7 +104,7 @@ class TestInterpolate:
         tree = MappingNode(
             path="store", entries={"${HOST}": SequenceNode(path="store.a", items=(scalar,))}
         )
-        result = interpolate(tree, ENVIRON)
+        result: Any = interpolate(tree, ENVIRON)
         assert list(result.entries) == ["${HOST}"]
         filled = result.entries["${HOST}"].items[0]
         assert (filled.text, filled.form, filled.line) == ("vault.local", "text", 3)
@@ -110,15 +112,15 @@ class TestInterpolate:
 
     def test_problems_stay_with_the_node(self):
         node = interpolate(ScalarNode(path="store.a", line=3, text="${NOPE}"), {})
-        assert [str(problem) for problem in node.problems] == [
-            "store.a (line 3): the environment variable NOPE isn't set. "
-            "Set it, or give a default: ${NOPE:-default}"
+        assert [f"{problem.path}: {problem.message}" for problem in node.problems] == [
+            UNSET.format("store.a")
         ]
 
     def test_plain_scalars_without_references_stay_plain(self):
-        assert interpolate(ScalarNode(path="store.a", text="no"), {}).form == "plain"
+        node: Any = interpolate(ScalarNode(path="store.a", text="no"), {})
+        assert node.form == "plain"
 
     def test_what_is_filled_in_is_text(self):
         """A variable that holds `no` doesn't become a boolean by itself."""
-        node = interpolate(ScalarNode(path="store.a", text="${A}"), {"A": "no"})
+        node: Any = interpolate(ScalarNode(path="store.a", text="${A}"), {"A": "no"})
         assert (node.form, node.whole) == ("text", True)

@@ -24,7 +24,9 @@ def age(path):
 
 
 class TestRedaction:
-    @pytest.mark.parametrize("show", [repr, str, "{}".format, "{:>30}".format, lambda s: f"{s!r:>3}"])
+    @pytest.mark.parametrize(
+        "show", [repr, str, "{}".format, "{:>30}".format, lambda s: f"{s!r:>3}"]
+    )
     def test_shown(self, show):
         assert MARKER not in show(Secret(MARKER))
         assert "redacted" in show(Secret(MARKER))
@@ -37,8 +39,8 @@ class TestRedaction:
     def test_not_compared(self):
         assert Secret(MARKER) != Secret(MARKER)
         secret = Secret(MARKER)
-        assert secret == secret  # noqa: PLR0124
-        assert secret != MARKER
+        assert secret == secret
+        assert secret.__eq__(MARKER) is NotImplemented
         assert len({secret, Secret(MARKER)}) == 2
 
     def test_survives_asdict_and_unstructuring(self):
@@ -118,11 +120,8 @@ class TestReveal:
         age(path)
         secret = Secret.from_file(path)
         secret.reveal()
-        opened = []
-        real = os.open
-        monkeypatch.setattr(os, "open", lambda *args: opened.append(args) or real(*args))
+        monkeypatch.setattr(os, "open", None)
         assert secret.reveal() == "one"
-        assert opened == []
 
     def test_gone_again(self, tmp_path):
         """A file that disappears is an error, not the old secret."""

@@ -1,5 +1,7 @@
 """Bytes of YAML become nodes, or one clear error without anything out of the file."""
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -33,7 +35,9 @@ def problems(text: str) -> list[str]:
 class TestShape:
     def test_paths_and_lines(self):
         """Each node knows where it stands; a value has its key's line."""
-        parsed = parse_yaml(b"keyManagement:\n  vault:\n    role:\n      monetr\n    l: [a,\n  b]\n")
+        parsed = parse_yaml(
+            b"keyManagement:\n  vault:\n    role:\n      monetr\n    l: [a,\n  b]\n"
+        )
         root = parsed.blocks["keyManagement"]
         assert isinstance(root, MappingNode)
         vault = root.entries["vault"]
@@ -41,12 +45,15 @@ class TestShape:
         role = vault.entries["role"]
         assert isinstance(role, ScalarNode)
         assert (role.path, role.line, role.text) == ("keyManagement.vault.role", 3, "monetr")
-        items = vault.entries["l"].items
+        words: Any = vault.entries["l"]
+        items = words.items
         assert [item.path for item in items] == [f"keyManagement.vault.l[{n}]" for n in (0, 1)]
         assert [item.line for item in items] == [5, 6]
 
     def test_quotes_are_kept_apart(self):
-        root = parse_yaml(b"store:\n  a: no\n  b: 'no'\n  c: \"no\"\n  d: |\n    no\n").blocks["store"]
+        root: Any = parse_yaml(b"store:\n  a: no\n  b: 'no'\n  c: \"no\"\n  d: |\n    no\n").blocks[
+            "store"
+        ]
         forms = [root.entries[key].form for key in "abcd"]
         assert forms == ["plain", "text", "text", "text"]
 
@@ -171,7 +178,8 @@ class TestStrict:
     def test_a_secret_as_a_key(self, key):
         """A forgotten space makes the secret part of a key: the path doesn't repeat it."""
         parsed = parse_yaml(f"store: {key}".encode())
-        child = next(iter(parsed.blocks["store"].entries.values()))
+        store: Any = parsed.blocks["store"]
+        child = next(iter(store.entries.values()))
         assert child.path == "store.?"
 
     def test_surrogates(self, loader):

@@ -67,9 +67,9 @@ def json_schema(
     for name, cls in sorted(providers.items()):
         definitions[f"provider-{name}"] = _section(name, cls)
     definitions["section"] = _by_type(sorted(providers))
-    properties: dict[str, Any] = {"keyManagement": _key_management(sorted(providers))}
+    properties: dict[str, Any] = {"keyManagement": _key_management(providers)}
     for name, cls in (blocks or {}).items():
-        properties[name] = _nullable(_block(cls))
+        properties[name] = _block_or_nothing(cls, _block(cls))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Keyhinge configuration",
@@ -80,7 +80,12 @@ def json_schema(
     }
 
 
-def _key_management(providers: Sequence[str]) -> dict[str, Any]:
+def _block_or_nothing(cls: type, schema: dict[str, Any]) -> dict[str, Any]:
+    """Allow a key with nothing behind it where no setting is required."""
+    return schema if any(field.required for field in fields_of(cls)) else _nullable(schema)
+
+
+def _key_management(providers: Mapping[str, type]) -> dict[str, Any]:
     own: dict[str, Any] = {
         "provider": {
             "type": "string",
@@ -97,7 +102,7 @@ def _key_management(providers: Sequence[str]) -> dict[str, Any]:
     return {
         "type": ["object", "null"],
         "description": "How secrets are encrypted. Empty means plaintext.",
-        "properties": own | {name: _named(name) for name in providers},
+        "properties": own | {name: _named(name, providers[name]) for name in sorted(providers)},
         "propertyNames": {
             "pattern": f"^(provider|options|observers|(?!({_RESERVED})$){_NAME})$",
         },
@@ -111,11 +116,11 @@ def _key_management(providers: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _named(name: str) -> dict[str, Any]:
+def _named(name: str, cls: type) -> dict[str, Any]:
     return {
         "if": {"type": "object", "required": ["type"]},
         "then": {"$ref": "#/$defs/section"},
-        "else": _nullable({"$ref": f"#/$defs/provider-{name}"}),
+        "else": _block_or_nothing(cls, {"$ref": f"#/$defs/provider-{name}"}),
     }
 
 
