@@ -173,7 +173,11 @@ def oldest(session: nox.Session) -> None:
         session.skip("only uv can choose the lowest versions")
     paths = [part for name in FOLDERS for part in ("--editable", FOLDERS[name] + extras(name))]
     session.install("--resolution", "lowest-direct", *paths)
-    session.install(*dependencies("test"))
+    # The tools of the tests must not bring anything up again.
+    lowest = session.run("uv", "--quiet", "pip", "freeze", "--exclude-editable", silent=True)
+    constraints = Path(session.virtualenv.location) / "lowest.txt"
+    constraints.write_text(str(lowest), encoding="utf-8")
+    session.install(*dependencies("test"), "--constraint", str(constraints))
     pytest(session)
 
 
