@@ -7,9 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import NoReturn, TypeVar
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from keyhinge._batch import open_batch, seal_batch
 from keyhinge._configuration import Configuration
@@ -24,6 +22,9 @@ from keyhinge._outcome import Outcome, outcomes, unwrap
 from keyhinge._section import OpenSection
 from keyhinge._sections import Plan, Sections
 from keyhinge._value import EncryptedValue
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["BlockingKeyManager"]
 
