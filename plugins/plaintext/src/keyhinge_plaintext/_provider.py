@@ -21,7 +21,7 @@ from keyhinge import (
 _MARKER = b"\x50"
 _NOT_ENCRYPTED = (
     "not encrypted: this section stores values as they are, and whoever can read the database "
-    "can read them. Set options.requireEncryption to refuse it as primary"
+    "can read them. Set keyManagement.options.requireEncryption to refuse it as primary"
 )
 
 
