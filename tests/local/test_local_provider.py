@@ -52,7 +52,8 @@ class TestValues:
     """One value."""
 
     @pytest.mark.parametrize(
-        "plaintext", [b"", b"x", "\u00fc\U0001f511".encode(), bytes(range(256)), b"a" * 100_000]
+        "plaintext",
+        [b"", b"x", "\u00fc\U0001f511".encode(), bytes(range(256)), b"a" * 100_000, bytes(1 << 20)],
     )
     def test_round_trip(self, provider: LocalProvider, key_path: Path, plaintext: bytes) -> None:
         """What goes in comes out, with the key's labels on it."""
@@ -274,7 +275,7 @@ class TestNowait:
 
     def test_large(self, provider: LocalProvider) -> None:
         """What takes long is left to a thread."""
-        large = bytes(2 * 1024 * 1024)
+        large = bytes(300_000)
         value = as_value(provider.keyhinge_encrypt(large, ROW))
         assert provider.keyhinge_encrypt_nowait(large, ROW) is None
         assert provider.keyhinge_decrypt_nowait(value, ROW) is None

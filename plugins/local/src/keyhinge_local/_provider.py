@@ -28,8 +28,8 @@ from keyhinge_local._settings import LocalSettings
 
 _LABEL = re.compile(r"[1-9][0-9]{0,5}\.[0-9a-f]{8}")
 MAX_PLAINTEXT = 64 * 1024 * 1024
-# Some 0.2 ms of work; callers in an event loop send what is larger to a thread.
-_MAX_INLINE = 1024 * 1024
+# Some 0.1 ms of work; callers in an event loop send what is larger to a thread.
+_MAX_INLINE = 256 * 1024
 
 
 class LocalProvider(Provider):

@@ -18,6 +18,7 @@ from keyhinge_local._xaes import NONCE_SIZE, TAG_SIZE, Xaes256Gcm
 _MARKER = b"\x01"
 _BODY = 1 + NONCE_SIZE
 _SMALLEST = _BODY + TAG_SIZE
+_LARGE = 16 * 1024
 _DOMAIN = b"keyhinge/local/1\0"
 
 
@@ -54,7 +55,9 @@ class Sealer(Sensitive):
         plaintext = None
         if len(ciphertext) >= _SMALLEST and ciphertext[:1] == _MARKER:
             aad = self._prefix + encode_context(context)
-            plaintext = self._cipher.decrypt(ciphertext[1:_BODY], ciphertext[_BODY:], aad)
+            # For what is large, a copy would cost more than the cipher; for what is small, a view.
+            whole = memoryview(ciphertext) if len(ciphertext) > _LARGE else ciphertext
+            plaintext = self._cipher.decrypt(ciphertext[1:_BODY], whole[_BODY:], aad)
         if plaintext is None:
             raise InvalidCiphertextError
         return plaintext

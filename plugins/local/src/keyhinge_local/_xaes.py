@@ -74,7 +74,7 @@ class Xaes256Gcm:
         """
         return self._message_key(nonce).encrypt(nonce[_HALF:], plaintext, aad)
 
-    def decrypt(self, nonce: bytes, ciphertext: bytes, aad: bytes) -> bytes | None:
+    def decrypt(self, nonce: bytes, ciphertext: bytes | memoryview, aad: bytes) -> bytes | None:
         """Decrypt one message.
 
         Args:
