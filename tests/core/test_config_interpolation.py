@@ -68,6 +68,10 @@ class TestExpand:
         with pytest.raises(InterpolationError, match="UTF-8"):
             expand("${BAD}", ENVIRON)
 
+    def test_length(self):
+        with pytest.raises(InterpolationError, match="longer than 1 MiB"):
+            expand("${A}" * 100, {"A": "x" * 20_000})
+
     @given(text=TEXT)
     def test_text_without_references_stays(self, text):
         text = text.replace("${", "")

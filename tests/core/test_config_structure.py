@@ -28,6 +28,18 @@ class Colour(enum.Enum):
     BLUE = "blue"
 
 
+class Name(str):
+    __slots__ = ()
+
+
+class Level(str, enum.Enum):
+    LOW = "low"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
 @settings
 class Inner:
     role_name: str = setting(alias="roleName")
@@ -44,6 +56,8 @@ class Sample:
     path: Path | None = None
     mode: Literal["token", "kubernetes"] = "token"
     colour: Colour = Colour.RED
+    level: Level | None = None
+    numbered: Number = Number.ONE
     words: list[str] = setting(factory=list)
     more: tuple[str, ...] = ()
     numbers: Sequence[int] = ()
@@ -210,6 +224,9 @@ class TestOthers:
         ]
         assert wrong("{mode: S3CR3T-marker}") == ["store.mode: must be one of: token, kubernetes."]
         assert value("{colour: blue}", "colour") is Colour.BLUE
+        assert value("{level: low}", "level") is Level.LOW
+        assert value("{numbered: 1}", "numbered") is Number.ONE
+        assert wrong("{level: S3CR3T-marker}") == ["store.level: must be one of: low."]
         assert wrong("{colour: S3CR3T-marker}") == ["store.colour: must be one of: red, blue."]
 
     def test_lists(self):
@@ -388,7 +405,7 @@ class TestChecksOfTheClass:
 
 class TestAuthorsMistakes:
     @pytest.mark.parametrize(
-        "kind", [Any, bytes, set[str], tuple[str, str], dict[int, str], object]
+        "kind", [Any, bytes, set[str], tuple[str, str], dict[int, str], object, Name]
     )
     def test_types_that_settings_cannot_have(self, kind):
         cls = attrs.make_class("Odd", {"odd": attrs.field(type=kind)})

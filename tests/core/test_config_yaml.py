@@ -8,7 +8,7 @@ import yaml
 from keyhinge import _yaml
 from keyhinge._errors import ConfigError
 from keyhinge._nodes import MappingNode, ScalarNode, problems_of
-from keyhinge._yaml import MAX_BYTES, MAX_DEPTH, parse_yaml
+from keyhinge._yaml import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_yaml
 
 MARKER = "S3CR3T-marker"
 
@@ -133,6 +133,14 @@ class TestBroken:
         parse_yaml(nested(MAX_DEPTH - 1))
         with pytest.raises(ConfigError, match="nested deeper than 32"):
             parse_yaml(nested(MAX_DEPTH))
+
+    @pytest.mark.parametrize("line", ["  k{}: 1\n", "  k: 1\n", "  {}: 1\n", "  - 1\n"])
+    def test_too_many(self, line):
+        """Only our part counts: the application may have long lists."""
+        lines = "".join(line.format(number) for number in range(MAX_VALUES + 1)).encode()
+        assert parse_yaml(b"application:\n" + lines + b"store:\n").blocks
+        with pytest.raises(ConfigError, match="more than 5000 values"):
+            parse_yaml(b"store:\n" + lines)
 
     def test_bottomless(self):
         """The bound holds before the parser has gone to the bottom."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -243,12 +244,12 @@ class _Reader:
 def _not_a_section(key: str, node: Node, block: MappingNode) -> Problem | None:
     """Say why a key of `keyManagement` that isn't one of its own can't be a section."""
     name = key.lower()
-    known = [*_OWN_KEYS, *(other for other in block.entries if other != key)]
     if closest(key, ["requireEncryption"]) is not None:
         message = "this key stands under 'options' (keyManagement.options.requireEncryption)"
         return Problem(node.path, message, node.line)
     if not is_section_name(name):
         problem = unknown_key(key, node, _OWN_KEYS)
+        known = itertools.chain(_OWN_KEYS, (other for other in block.entries if other != key))
         message = (
             "this can't be a section: names begin with a letter and have up to 32 lower-case "
             f"letters, digits and '-'.{suggest(key, known)}"

@@ -16,6 +16,8 @@ from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 __all__ = ["Expansion", "InterpolationError", "expand", "interpolate"]
 
+_LONGEST = 1 << 20
+
 # An escape, a reference, or a "${" that begins neither.
 _PIECE = re.compile(
     r"\$(?P<escape>\$\{)"
@@ -56,9 +58,11 @@ def expand(text: str, environ: Mapping[str, str]) -> Expansion:
         The new text and what was used for it.
 
     Raises:
-        InterpolationError: A variable isn't set and has no default, or a `${` isn't complete.
+        InterpolationError: A variable isn't set and has no default, a `${` isn't complete, or
+            the result is too long.
     """
     parts: list[str] = []
+    length = len(text)
     variables: list[str] = []
     whole = False
     end = 0
@@ -78,6 +82,10 @@ def expand(text: str, environ: Mapping[str, str]) -> Expansion:
             value, used = _look_up(piece["name"], piece["default"], environ, whole=whole)
             parts.append(value)
             variables.extend(used)
+            length += len(value)
+            if length > _LONGEST:
+                msg = "becomes longer than 1 MiB once its environment variables are filled in"
+                raise InterpolationError(msg)
     parts.append(text[end:])
     return Expansion("".join(parts), tuple(dict.fromkeys(variables)), whole)
 

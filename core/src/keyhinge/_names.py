@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ RESERVED_NAMES = frozenset({"provider", "options", "observers", "store", "config
 _SHOWN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 # difflib's time grows with the square of the length, and nobody misspells a name this long.
 _LONGEST_WORD = 80
+_MOST_CANDIDATES = 50
 
 
 def is_section_name(name: str) -> bool:
@@ -41,7 +43,7 @@ def closest(word: str, candidates: Iterable[str], *, cutoff: float = 0.72) -> st
     """
     if len(word) > _LONGEST_WORD:
         return None
-    spelt = {_plain(candidate): candidate for candidate in candidates}
+    spelt = {_plain(name): name for name in itertools.islice(candidates, _MOST_CANDIDATES)}
     found = difflib.get_close_matches(_plain(word), list(spelt), n=1, cutoff=cutoff)
     return spelt[found[0]] if found else None
 

@@ -113,13 +113,15 @@ class _Structurer:
             (_is(Mapping), self._dict),
             (_is(Literal), _choice),
             (is_union, self._union),
-            (_is_enum, _enum),
             (attrs.has, self._class),
         )
         for predicate, hook in self._composites:
             self.converter.register_structure_hook_func(predicate, hook)
 
     def _structure(self, node: Node, kind: Any) -> Any:
+        if _is_enum(kind):
+            # cattrs would prefer the hook of a base class: str's, for class Mode(str, Enum).
+            return _enum(node, kind)
         # cattrs knows more types than settings may have, and would convert nodes to them.
         if kind not in self._leaves and not any(fits(kind) for fits, _ in self._composites):
             msg = f"{kind!r} isn't a type that settings can have"

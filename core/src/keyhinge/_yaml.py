@@ -19,10 +19,12 @@ from keyhinge._errors import ConfigError, Problem
 from keyhinge._names import shown
 from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "parse_yaml"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "parse_yaml"]
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+#: In our blocks; what is looked for among their keys would take minutes without a bound.
+MAX_VALUES = 5000
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -119,6 +121,7 @@ class _Builder:
 
     def __init__(self, text: str) -> None:
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
+        self._values = 0
 
     def file(self) -> ParsedFile:
         """Read the whole stream."""
@@ -171,8 +174,15 @@ class _Builder:
                 return
             event = self._next()
 
+    def _count(self, event: Any) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            msg = f"there are more than {MAX_VALUES} values in Keyhinge's part of the file"
+            raise _BrokenError(msg, _line(event))
+
     def _node(self, event: Any, path: str, line: int, depth: int) -> Node:
         _check_depth(depth, event)
+        self._count(event)
         if isinstance(event, yaml.AliasEvent):
             message = "YAML aliases (*name) aren't taken here; write the value out"
             return ScalarNode(path=path, line=line, problems=(Problem(path, message, line),))
@@ -201,6 +211,7 @@ class _Builder:
             wrong = _key_problem(event, entries, path)
             if wrong is not None:
                 problems.append(wrong)
+                self._count(event)
                 self._skip(event, depth)
                 self._skip(self._next(), depth)
                 continue
