@@ -16,11 +16,22 @@ from keyhinge_store._errors import (
     StoreError,
     TableMissingError,
 )
+from keyhinge_store._inventory import LabelStatus, StatusReport, VerifyReport, status, verify
+from keyhinge_store._migrate import (
+    KeyCalls,
+    MigrationReport,
+    Progress,
+    RowFailure,
+    migrate,
+    rewrap,
+)
+from keyhinge_store._opening import DATABASE_VARIABLE, database_url, open_store, store_settings
 from keyhinge_store._settings import StoreSettings
 from keyhinge_store._store import SecretStore
 from keyhinge_store._table import UtcDateTime, secrets_table
 
 __all__ = [
+    "DATABASE_VARIABLE",
     "AsyncSecretStore",
     "DatabaseError",
     "DatabaseMissingError",
@@ -28,17 +39,31 @@ __all__ = [
     "DowngradeError",
     "DuplicateSecretError",
     "ForeignTableError",
+    "KeyCalls",
+    "LabelStatus",
     "MigrationError",
+    "MigrationReport",
     "MigrationStoppedError",
     "NewSecret",
     "NotTextError",
+    "Progress",
+    "RowFailure",
     "SecretInfo",
     "SecretKey",
     "SecretNotFoundError",
     "SecretStore",
+    "StatusReport",
     "StoreError",
     "StoreSettings",
     "TableMissingError",
     "UtcDateTime",
+    "VerifyReport",
+    "database_url",
+    "migrate",
+    "open_store",
+    "rewrap",
     "secrets_table",
+    "status",
+    "store_settings",
+    "verify",
 ]

@@ -29,6 +29,7 @@ class Layout:
         bound: The columns whose content is in the context, under their own names.
         labels: The columns with section, key id and version.
         value: The column with the encrypted value, in its text form.
+        encrypted_at: The column with the time of encryption, if there is one.
     """
 
     table: sa.Table
@@ -37,6 +38,7 @@ class Layout:
     bound: tuple[str, ...] = ("account_id", "secret_id", "kind")
     labels: tuple[str, ...] = LABELS
     value: str = "secret"
+    encrypted_at: str | None = "encrypted_at"
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -295,6 +295,20 @@ class SecretStore(StoreBase):
                 return len(rows)
         raise DatabaseUnavailableError(REBIND_BUSY)
 
+    def run(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do some work in a transaction on the store's table, for what builds on the store.
+
+        Args:
+            work: Is given the connection. The table was looked at before.
+
+        Returns:
+            What `work` returned.
+
+        Raises:
+            DatabaseError: The database failed; SQLAlchemy's own error is not shown.
+        """
+        return self._run(work, None)
+
     def close(self) -> None:
         """Let go of the connections, if the store made the engine. Keys are left open."""
         if self._own_url is not None:

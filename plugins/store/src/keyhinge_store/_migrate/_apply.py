@@ -1,0 +1,148 @@
+"""From a batch of changes to what became of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+
+from keyhinge_store._errors import DatabaseError
+from keyhinge_store._errors_sql import is_disconnect, sqlstate_of, translated
+from keyhinge_store._layout import Layout
+from keyhinge_store._migrate._convert import Change
+from keyhinge_store._migrate._reader import reread
+from keyhinge_store._migrate._report import Tally
+from keyhinge_store._migrate._writer import AlteredError, Writer, holds
+
+__all__ = ["Applier"]
+
+# The row's own fault: data exceptions, constraints, exceptions that a trigger raises.
+_REFUSED = ("22", "23", "27", "44", "P0")
+# Somebody else's doing, and over soon: lock and statement timeouts, deadlocks, serialization.
+_BUSY = ("55P03", "57014", "40001", "40P01")
+_TRIES = 4
+
+Fail = Callable[[Change, Exception, str], None]
+
+
+class Applier:
+    """Writes changes and finds out what became of those that weren't written.
+
+    Args:
+        engine: Where the table is.
+        layout: The table.
+        writer: Writes.
+        tally: Counts what became of the rows.
+        fail: Told of each row that the database refuses.
+        wait: Waits so many seconds; False if the run was asked to stop meanwhile.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        layout: Layout,
+        writer: Writer,
+        tally: Tally,
+        *,
+        fail: Fail,
+        wait: Callable[[float], bool],
+    ) -> None:
+        self._engine = engine
+        self._layout = layout
+        self._writer = writer
+        self._tally = tally
+        self._fail = fail
+        self._wait = wait
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Write a batch. Each of its rows is counted as moved, changed, gone, busy or failed.
+
+        Raises:
+            SQLAlchemyError: The database can't go on. What was committed before stays.
+        """
+        pending = list(changes)
+        for attempt in range(1, _TRIES + 1):
+            if not pending:
+                return
+            lost = None
+            try:
+                written = self._writer.write(pending)
+            except AlteredError as error:
+                self._halve(pending, error, "")
+                return
+            except sa.exc.DBAPIError as error:
+                state = sqlstate_of(error)
+                if _is_refusal(error, state):
+                    self._halve(pending, translated(error), state)
+                    return
+                last = attempt == _TRIES
+                if last or not (is_disconnect(error) or _is_busy(error, state)):
+                    if _is_busy(error, state):
+                        self._tally.busy += len(pending)
+                        return
+                    raise
+                lost = is_disconnect(error)
+            else:
+                self._tally.moved += len(written)
+                self._settle([c for c in pending if self._key(c) not in written])
+                return
+            self._wait(0.25 * 2**attempt)
+            if lost:
+                # The commit may have happened before the connection went: look.
+                pending = self._settle(pending, unknown=True)
+
+    def _halve(self, changes: Sequence[Change], error: Exception, state: str) -> None:
+        """Find the rows that the database refuses, by writing ever smaller batches."""
+        if len(changes) == 1:
+            if isinstance(error, AlteredError):
+                msg = "a trigger changed the new value on its way into the table"
+                error = DatabaseError(msg)
+            self._fail(changes[0], error, state)
+            return
+        middle = len(changes) // 2
+        self.apply(changes[:middle])
+        self.apply(changes[middle:])
+
+    def _settle(self, changes: Sequence[Change], *, unknown: bool = False) -> list[Change]:
+        """Read rows again and count what became of them.
+
+        Args:
+            changes: Those that didn't come back.
+            unknown: Whether they may have been written after all.
+
+        Returns:
+            Those that are still as they were read; they count as busy unless `unknown`.
+        """
+        if not changes:
+            return []
+        with self._engine.connect() as connection:
+            rows = reread(connection, self._layout, [self._key(change) for change in changes])
+        same = []
+        for change in changes:
+            row = rows.get(self._key(change))
+            if row is None:
+                self._tally.gone += 1
+            elif tuple(row) == tuple(change.row):
+                same.append(change)
+            elif unknown and holds(self._layout, row, change):
+                self._tally.moved += 1
+            else:
+                self._tally.changed += 1
+        if not unknown:
+            self._tally.busy += len(same)
+        return same
+
+    def _key(self, change: Change) -> tuple[object, ...]:
+        return self._layout.key_of(change.row)
+
+
+def _is_refusal(error: sa.exc.DBAPIError, state: str) -> bool:
+    if state:
+        return state[:2] in _REFUSED
+    return isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError))
+
+
+def _is_busy(error: sa.exc.DBAPIError, state: str) -> bool:
+    if state:
+        return state in _BUSY
+    return "locked" in str(error.orig) or "busy" in str(error.orig)

@@ -1,0 +1,195 @@
+"""What a migration is about to do, settled before it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import attrs
+import sqlalchemy as sa
+
+from keyhinge import KeyManager, KeyRef, SectionNotConfiguredError
+from keyhinge._names import suggest
+from keyhinge_store._errors import MigrationError
+from keyhinge_store._layout import Layout
+
+__all__ = ["Plan", "count_matching", "count_sections", "plan_migration", "plan_rewrap"]
+
+_MAGIC = "kh1:"
+
+
+@attrs.frozen
+class Plan:
+    """A direction, and the condition that finds the rows that still have to go.
+
+    Attributes:
+        operation: "migrate" or "rewrap".
+        layout: The table.
+        source: The labels to move from; empty for everything but the target.
+        target: The section to move to.
+        target_key: For a rewrap, the key and version to bring values to.
+        condition: Is true for a row that has to be moved.
+        rows: Rows in the table.
+        already: Rows at the target.
+    """
+
+    operation: Literal["migrate", "rewrap"]
+    layout: Layout
+    source: tuple[str, ...]
+    target: str
+    target_key: KeyRef | None
+    condition: sa.ColumnElement[bool]
+    rows: int
+    already: int
+
+
+def plan_migration(
+    layout: Layout,
+    keys: KeyManager,
+    labels: dict[str, int],
+    *,
+    source: Sequence[str] | None,
+    target: str | None,
+    not_primary: bool,
+    allow_plaintext: bool,
+) -> Plan:
+    """Settle a migration from sections to a section.
+
+    Args:
+        layout: The table.
+        keys: The configured sections.
+        labels: What `count_sections` gave.
+        source: Sections, or labels that rows have; None for everything but the target.
+        target: The section to move to; None for the primary.
+        not_primary: Let the target be another section than the primary.
+        allow_plaintext: Let the target be a section that doesn't encrypt.
+
+    Raises:
+        MigrationError: One of these doesn't fit.
+        ConfigError: The target isn't configured, or can't be used.
+    """
+    target = keys.primary if target is None else target
+    capabilities = keys.capabilities(target)
+    if target != keys.primary and not not_primary:
+        msg = (
+            f"the target {target!r} isn't the primary section ({keys.primary!r}), so applications "
+            "would go on writing values elsewhere. Switch `keyManagement.provider` first, or say "
+            "not_primary (--not-primary)"
+        )
+        raise MigrationError(msg)
+    if not capabilities.encrypts and not allow_plaintext:
+        msg = (
+            f"the section {target!r} doesn't encrypt: every secret would stand open in the "
+            "database, its backups and its logs. If that is what you want, say allow_plaintext "
+            "(--allow-plaintext)"
+        )
+        raise MigrationError(msg)
+    targets = section_labels(keys, target)
+    sources: tuple[str, ...] = ()
+    if source is not None:
+        sources = _source_labels(keys, labels, source, target)
+    condition = _outside(layout, targets) if source is None else _under(layout, sources)
+    rows = sum(labels.values())
+    already = sum(labels.get(label, 0) for label in targets)
+    return Plan("migrate", layout, sources, target, None, condition, rows, already)
+
+
+def plan_rewrap(
+    layout: Layout, labels: dict[str, int], keys: KeyManager, section: str, current: KeyRef
+) -> Plan:
+    """Settle a rewrap of one section's values to a key and version.
+
+    Raises:
+        ConfigError: The section isn't configured, or can't be used.
+        MigrationError: Its keys have no versions.
+    """
+    if not keys.capabilities(section).key_versions:
+        msg = f"the keys of the section {section!r} have no versions: there is nothing to rewrap"
+        raise MigrationError(msg)
+    table = layout.table
+    sources = section_labels(keys, section)
+    label, key_id, version = (table.c[name] for name in layout.labels)
+    beginning = f"{current.key_id}:{current.version}:"
+    is_current = sa.and_(
+        key_id == current.key_id,
+        version == current.version,
+        _begins_with(layout, label, beginning, len(beginning)),
+    )
+    condition = sa.and_(label.in_(sources), sa.not_(is_current))
+    rows = sum(labels.values())
+    return Plan("rewrap", layout, sources, section, current, condition, rows, 0)
+
+
+def count_sections(connection: sa.Connection, layout: Layout) -> dict[str, int]:
+    """Count the rows by what they say about their section."""
+    label = layout.table.c[layout.labels[0]]
+    counted = connection.execute(sa.select(label, sa.func.count()).group_by(label))
+    return {str(section): int(count) for section, count in counted}
+
+
+def count_matching(connection: sa.Connection, plan: Plan) -> int:
+    """Count the rows that have to be moved, as of now."""
+    wanted = sa.select(sa.func.count()).select_from(plan.layout.table).where(plan.condition)
+    return int(connection.execute(wanted).scalar_one())
+
+
+def section_labels(keys: KeyManager, section: str) -> tuple[str, ...]:
+    """Give every label that a section's values may have: its name and its aliases."""
+    return (section, *keys.configuration.sections[section].aliases)
+
+
+def _source_labels(
+    keys: KeyManager, labels: dict[str, int], source: Sequence[str], target: str
+) -> tuple[str, ...]:
+    found: list[str] = []
+    for name in source:
+        if name in keys.sections:
+            found += section_labels(keys, name)
+        elif name in labels or _is_alias(keys, name):
+            found.append(name)
+        else:
+            known = sorted({*keys.sections, *labels})
+            msg = (
+                f"there is no section {name!r} in the configuration, and no row names it."
+                f"{suggest(name, known)} There are: {', '.join(known)}"
+            )
+            raise MigrationError(msg)
+    if not found:
+        msg = "no section to move from was named; leave it out to move everything"
+        raise MigrationError(msg)
+    if set(found) & set(section_labels(keys, target)):
+        msg = f"the section {target!r} can't be moved from and to at once; see rewrap"
+        raise MigrationError(msg)
+    return tuple(dict.fromkeys(found))
+
+
+def _is_alias(keys: KeyManager, name: str) -> bool:
+    try:
+        keys.section_of(name)
+    except SectionNotConfiguredError:
+        return False
+    return True
+
+
+def _outside(layout: Layout, labels: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Find rows that aren't at the target, also those that only say that they are."""
+    label = layout.table.c[layout.labels[0]]
+    return sa.or_(label.not_in(labels), sa.not_(_begins_with(layout, label, "", 0)))
+
+
+def _under(layout: Layout, labels: Iterable[str]) -> sa.ColumnElement[bool]:
+    """Find rows that are under a label, also those whose value alone says so."""
+    label, value = layout.table.c[layout.labels[0]], layout.table.c[layout.value]
+    beginnings = [f"{_MAGIC}{name}:" for name in labels]
+    says_so = [sa.func.substr(value, 1, len(text)) == text for text in beginnings]
+    return sa.or_(label.in_(labels), *says_so)
+
+
+def _begins_with(
+    layout: Layout, label: sa.ColumnElement[str], rest: str, length: int
+) -> sa.ColumnElement[bool]:
+    """Tell whether a value begins with its row's own section label, and what comes behind it."""
+    value = layout.table.c[layout.value]
+    beginning = sa.literal(_MAGIC).concat(label).concat(f":{rest}")
+    cut = sa.func.substr(value, 1, sa.func.length(label) + len(_MAGIC) + 1 + length)
+    return cut.is_not_distinct_from(beginning)

@@ -1,0 +1,32 @@
+"""What a writer is, and what may become of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from keyhinge_store._layout import Key, Layout, Row
+from keyhinge_store._migrate._convert import Change
+
+__all__ = ["AlteredError", "Writer", "holds"]
+
+
+class AlteredError(Exception):
+    """A trigger or rule changed a value on its way into the table, so that it wouldn't open."""
+
+
+class Writer(Protocol):
+    """Writes batches of changes, each in one short transaction."""
+
+    pause: float
+    """Seconds to leave the database to others after each batch."""
+
+    def write(self, changes: Sequence[Change]) -> set[Key]:
+        """Write those rows that are as they were read and free; give their keys."""
+
+
+def holds(layout: Layout, row: Row, change: Change) -> bool:
+    """Tell whether a row holds what a change wanted to write."""
+    value = change.value
+    labels = (value.section, value.key_id, value.version)
+    return layout.text_of(row) == change.text and layout.labels_of(row) == labels
