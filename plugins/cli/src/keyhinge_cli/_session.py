@@ -1,0 +1,91 @@
+"""Opening what a command works with: the configuration, its keys, the store."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from keyhinge_cli._plugins import plugin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keyhinge import Configuration, KeyManager
+    from keyhinge_cli._options import Invocation
+    from keyhinge_cli._output import Output
+    from keyhinge_store import SecretStore
+
+__all__ = ["open_keys", "open_store", "quiet_logging", "read_config"]
+
+_VISIBLE = (
+    "the password in --database can be seen by every user of this machine; put the URL into "
+    "KEYHINGE_DATABASE, or into the file that `store.urlFile` names"
+)
+_URL_PASSWORD = re.compile(r"[^/?#]*://[^/?#@]*:[^/?#@]+@|[?&]password=", re.IGNORECASE)
+
+
+class _ToOutput(logging.Handler):
+    """Shows what the library logs, on standard error in the command's own shape."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__(logging.WARNING)
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        self._out.warn(record.getMessage(), code=getattr(record, "event", "keyhinge.log"))
+
+
+def _handle_logs(handler: logging.Handler) -> None:
+    log = logging.getLogger("keyhinge")
+    log.handlers[:] = [handler]
+    log.propagate = False
+
+
+def quiet_logging() -> None:
+    """Drop what the library logs: the command tells it itself."""
+    _handle_logs(logging.NullHandler())
+
+
+def read_config(invocation: Invocation) -> Configuration:
+    """Read the configuration, by the command's rule. Its problems are kept, not raised.
+
+    Raises:
+        ConfigError: There is no such file, or it can't be read at all.
+    """
+    from keyhinge._configuration import read_configuration
+
+    return read_configuration(invocation.config)
+
+
+@contextmanager
+def open_keys(invocation: Invocation) -> Iterator[KeyManager]:
+    """Open the configuration's keys; warnings go to standard error.
+
+    Raises:
+        KeyhingeError: The configuration is wrong, or its primary section can't be used.
+    """
+    from keyhinge import KeyManager
+
+    _handle_logs(_ToOutput(invocation.out))
+    with KeyManager.open(invocation.config) as keys:
+        yield keys
+
+
+@contextmanager
+def open_store(invocation: Invocation, keys: KeyManager) -> Iterator[SecretStore]:
+    """Open the secrets store: that of `--database`, KEYHINGE_DATABASE or the file's `store.url`.
+
+    Connects nowhere yet.
+
+    Raises:
+        ConfigError: No database is named, or the `store` block is wrong.
+        CliError: keyhinge-store isn't installed.
+    """
+    if invocation.database and _URL_PASSWORD.match(invocation.database):
+        invocation.out.warn(_VISIBLE, code="cli.password-in-arguments")
+    store: SecretStore = plugin("store").open_store(keys, invocation.database)
+    with store:
+        yield store

@@ -1,0 +1,1 @@
+"""The commands, one module for each group of them; a module is imported when it is needed."""

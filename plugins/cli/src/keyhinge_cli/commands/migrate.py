@@ -1,0 +1,193 @@
+"""`keyhinge migrate` and `rewrap`: moving stored values while applications go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keyhinge_cli._exit import NOTHING, PARTLY, TEMPORARY, code_of, finish
+from keyhinge_cli._options import Command, Invocation, pass_invocation
+from keyhinge_cli._output import Output
+from keyhinge_cli._plugins import plugin
+from keyhinge_cli._progress import progress
+from keyhinge_cli._session import open_keys, open_store
+from keyhinge_cli._signals import Stop, stoppable
+from keyhinge_cli._text import count
+
+if TYPE_CHECKING:
+    from keyhinge_store import MigrationReport
+
+_STOPPING = (
+    "stopping after this batch; what is moved stays moved (a second signal ends at once, which "
+    "loses nothing either)"
+)
+_SHOWN_FAILURES = 20
+
+_Move = Callable[..., "MigrationReport"]
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option(
+            "--allow-empty", is_flag=True, help="Exit with 0 if there is no such row at all."
+        ),
+        click.option(
+            "--batch-size",
+            type=click.IntRange(1, 10_000),
+            default=1000,
+            show_default=True,
+            help="Rows in a batch: one call to each key service and one transaction.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Do everything but write."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("migrate", cls=Command, short_help="Move stored values to another section.")
+@click.option(
+    "--from",
+    "source",
+    multiple=True,
+    metavar="SECTION",
+    help="Move from this section (repeatable); from all others if missing.",
+)
+@click.option("--to", "target", metavar="SECTION", help="Move to it; to the primary if missing.")
+@click.option("--not-primary", is_flag=True, help="Let --to be another section than the primary.")
+@click.option("--allow-plaintext", is_flag=True, help="Let --to be one that doesn't encrypt.")
+@_common
+@pass_invocation
+def migrate(
+    invocation: Invocation,
+    *,
+    source: tuple[str, ...],
+    target: str | None,
+    not_primary: bool,
+    allow_plaintext: bool,
+    dry_run: bool,
+    batch_size: int,
+    allow_empty: bool,
+) -> None:
+    """Bring the stored values of other sections to the primary section, or to another one.
+
+    Applications go on reading and writing meanwhile. It can be stopped at any time, by Ctrl-C or
+    SIGTERM, and run again to go on. Each new value is opened once more before it is written.
+    """
+    options = {
+        "source": source or None,
+        "target": target,
+        "not_primary": not_primary,
+        "allow_plaintext": allow_plaintext,
+        "dry_run": dry_run,
+        "batch_size": batch_size,
+    }
+    _run(invocation, plugin("store").migrate, options, allow_empty=allow_empty)
+
+
+@click.command("rewrap", cls=Command, short_help="Bring stored values to the newest key version.")
+@click.argument("section", required=False)
+@_common
+@pass_invocation
+def rewrap(
+    invocation: Invocation,
+    *,
+    section: str | None,
+    dry_run: bool,
+    batch_size: int,
+    allow_empty: bool,
+) -> None:
+    """Bring the stored values of a SECTION (the primary) to its newest key version.
+
+    Like `migrate`, it runs beside applications, and can be stopped and run again.
+    """
+    options = {"section": section, "dry_run": dry_run, "batch_size": batch_size}
+    _run(invocation, plugin("store").rewrap, options, allow_empty=allow_empty)
+
+
+def _run(
+    invocation: Invocation, move: _Move, options: dict[str, Any], *, allow_empty: bool
+) -> None:
+    out = invocation.out
+    stopped: Exception | None = None
+    with (
+        open_keys(invocation) as keys,
+        open_store(invocation, keys) as store,
+        stoppable(lambda: out.note(_STOPPING)) as stop,
+        progress(out) as on_progress,
+    ):
+        try:
+            report = move(store, keys, **options, stop=stop, on_progress=on_progress)
+        except plugin("store").MigrationStoppedError as error:
+            stopped, report = error, error.report
+    code = _code(report, stop, stopped, allow_empty=allow_empty)
+    _show(out, report, code)
+    if stopped is not None:
+        raise stopped
+    finish(code)
+
+
+def _code(
+    report: MigrationReport, stop: Stop, stopped: Exception | None, *, allow_empty: bool
+) -> int:
+    if stopped is not None:
+        return code_of(stopped)
+    if report.interrupted and stop.code is not None:
+        return stop.code
+    if report.matched_nothing:
+        return 0 if allow_empty else NOTHING
+    if report.failed:
+        return PARTLY
+    # Applications held some rows, or changed them, each time: nothing failed, nothing is done.
+    return TEMPORARY if report.left and not report.dry_run else 0
+
+
+def _show(out: Output, report: MigrationReport, code: int) -> None:
+    out.event("report", **report.to_dict(), exit_code=code)
+    if report.dry_run:
+        first = ["would move", f"{report.verified:,}"]
+    else:
+        first = ["moved", f"{report.moved:,}"]
+    rows = [
+        first,
+        ["left", f"{report.left:,}"],
+        ["failed", f"{report.failed:,}"],
+        ["already there", f"{report.already:,}"],
+        ["rows in the table", f"{report.rows:,}"],
+    ]
+    for section, calls in report.calls.items():
+        asked = f"{count(calls.batches, 'batch', 'batches')}, {count(calls.values, 'value')}"
+        rows.append([f"calls to {section}", asked])
+    out.table([report.operation, f"to {_target(report)}"], rows)
+    for failure in report.failures[:_SHOWN_FAILURES]:
+        key = ", ".join(f"{name} {value!r}" for name, value in failure.key.items())
+        fields = {"key": failure.key, "reason": failure.reason, "sqlstate": failure.sqlstate}
+        out.warn(f"left as it was: {key}: {failure.message}", **fields)
+    if report.failed > _SHOWN_FAILURES:
+        out.note(f"… and {report.failed - _SHOWN_FAILURES:,} more; --json lists the first 100")
+    advice = _advice(report, code)
+    if advice:
+        out.note(advice)
+
+
+def _target(report: MigrationReport) -> str:
+    key = report.target_key
+    return f"{report.target}, version {key.version}" if key is not None else report.target
+
+
+def _advice(report: MigrationReport, code: int) -> str:
+    if report.interrupted:
+        return "interrupted: nothing is lost. Run the same command again to go on"
+    if code == NOTHING:
+        return (
+            "no row matched at all: is this the right database, and the right section? "
+            "(--allow-empty makes this a success)"
+        )
+    if report.failed:
+        return "the rows above are as they were, and still readable where they were before"
+    if code == TEMPORARY:
+        return "applications were using the rows that are left; run the same command again"
+    if report.dry_run:
+        return "dry run: nothing was written"
+    return ""

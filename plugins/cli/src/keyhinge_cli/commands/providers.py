@@ -1,0 +1,131 @@
+"""`keyhinge providers`: which providers are installed, and do they load?"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keyhinge_cli._exit import FAILED, finish
+from keyhinge_cli._options import Command, Invocation, pass_invocation
+
+if TYPE_CHECKING:
+    from keyhinge._discovery import InstalledProvider
+
+_SECONDS = 30
+
+# What a new interpreter needs to find the same packages. A stranger's code doesn't get the rest
+# of the environment, where secrets often are.
+_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH")
+
+# Runs in a process of its own. The answer follows a mark that only we know, since what is
+# imported may print anything.
+_PROGRAM = """
+import sys
+if sys.path and not sys.path[0]:
+    del sys.path[0]  # the current folder, which holds no installed package
+import json, traceback
+from importlib.metadata import entry_points
+from keyhinge._discovery import GROUP, Registry
+name, mark = sys.argv[1:]
+trace = ""
+try:
+    for point in entry_points(group=GROUP, name=name):
+        point.load()
+except BaseException:
+    trace = traceback.format_exc()
+try:
+    Registry().load(name)
+    answer = {"status": "ok", "reason": ""}
+except Exception as error:
+    answer = {"status": "broken", "reason": str(error), "traceback": trace}
+sys.stdout.write("\\n" + mark + json.dumps(answer) + "\\n")
+"""
+
+
+@click.command("providers", cls=Command, short_help="List the installed providers; try them out.")
+@click.option("--load", is_flag=True, help="Try each in a process of its own.")
+@click.option("--verbose", is_flag=True, help="With --load: show the traceback of a broken one.")
+@pass_invocation
+def providers(invocation: Invocation, load: bool, verbose: bool) -> None:
+    """List the installed providers, from the packages' metadata alone.
+
+    Exits with 1 if --load finds one that is broken.
+    """
+    from keyhinge._discovery import installed_providers
+
+    out = invocation.out
+    found = installed_providers()
+    names = [each.name for each in found]
+    rows = []
+    broken = False
+    for each in found:
+        state = _state(each, names, load=load)
+        status, reason = state["status"], state["reason"]
+        broken = broken or status in {"broken", "conflict"}
+        rows.append([each.name, each.distribution, each.version, each.target, status])
+        event = {key: state[key] for key in state if key != "traceback" or verbose}
+        out.event(
+            "provider",
+            name=each.name,
+            distribution=each.distribution,
+            version=each.version,
+            target=each.target,
+            **event,
+        )
+        if reason:
+            out.error(reason, provider=each.name)
+        if verbose and not out.as_json and state.get("traceback"):
+            out.note(str(state["traceback"]).rstrip())
+    out.table(["name", "distribution", "version", "target", "status"], rows)
+    if not found:
+        out.note('no provider is installed: pip install "keyhinge[local]", or another one')
+    finish(FAILED if load and broken else 0)
+
+
+def _state(provider: InstalledProvider, names: list[str], *, load: bool) -> dict[str, Any]:
+    if names.count(provider.name) > 1:
+        reason = (
+            f"{provider.distribution} isn't the only installed package with a provider called "
+            f"{provider.name!r}; a section that uses it is an error until one is uninstalled"
+        )
+        return {"status": "conflict", "reason": reason}
+    return _tried(provider) if load else {"status": "installed", "reason": ""}
+
+
+def _tried(provider: InstalledProvider) -> dict[str, Any]:
+    mark = secrets.token_hex(16)
+    who = f"provider {provider.name!r} of {provider.distribution} {provider.version}"
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _VARIABLES or name.startswith(("PYTHON", "LC_"))
+    }
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and program
+            [sys.executable, "-c", _PROGRAM, provider.name, mark],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            env=environment,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"{who} wasn't loaded within {_SECONDS} s"
+        return {"status": "broken", "reason": reason}
+    for line in done.stdout.decode("utf-8", "replace").splitlines():
+        if line.startswith(mark):
+            answer: dict[str, Any] = json.loads(line[len(mark) :])
+            return answer
+    code = done.returncode
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return {
+        "status": "broken",
+        "reason": f"{who}: the process that loaded it {how}",
+        "traceback": done.stderr.decode("utf-8", "replace"),
+    }
