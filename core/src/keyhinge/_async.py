@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from keyhinge._context import Context, check_context
+from keyhinge._errors import ClosedError
 from keyhinge._hookspecs import CheckReport, Decrypt, Encrypt, KeyRef
-from keyhinge._manager import BlockingKeyManager
+from keyhinge._manager import CLOSED, BlockingKeyManager
 from keyhinge._outcome import Outcome
 from keyhinge._value import EncryptedValue
 
@@ -35,6 +36,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._closed = False
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -43,11 +45,15 @@ class Pool:
 
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._get(), partial(context.run, call))
+        try:
+            return await loop.run_in_executor(self._get(), partial(context.run, call))
+        finally:
+            del call  # the traceback of an error refers to this frame
 
     def close(self) -> None:
         """Let the threads end when they are idle; calls in flight finish."""
         with self._lock:
+            self._closed = True
             executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False)
@@ -56,6 +62,8 @@ class Pool:
         from concurrent.futures import ThreadPoolExecutor
 
         with self._lock:
+            if self._closed:
+                raise ClosedError(CLOSED)
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(POOL_THREADS, "keyhinge")
             return self._executor
@@ -97,19 +105,23 @@ class KeyManager(BlockingKeyManager):
         self, plaintext: bytes, *, context: Context, section: str | None = None
     ) -> EncryptedValue:
         """Encrypt as `encrypt` does, without blocking the event loop."""
-        if self._observers is None:
-            opened = self._section(section)
-            if not opened.capabilities.blocking:
-                return opened.seal(plaintext, check_context(context))
-            ready = opened.seal_nowait(plaintext, check_context(context))
-            if ready is not None:
-                return ready
-        call = partial(self.encrypt, plaintext, context=context, section=section)
-        return await self._pool.run(call)
+        try:
+            if self._observers is None:
+                opened = self._section(section)
+                if not opened.capabilities.blocking:
+                    return opened.seal(plaintext, check_context(context))
+                ready = opened.seal_nowait(plaintext, check_context(context))
+                if ready is not None:
+                    return ready
+            return await self._pool.run(
+                partial(self.encrypt, plaintext, context=context, section=section)
+            )
+        finally:
+            del plaintext  # the traceback of an error refers to this frame
 
     async def adecrypt(self, value: EncryptedValue, *, context: Context) -> bytes:
         """Decrypt as `decrypt` does, without blocking the event loop."""
-        if self._observers is None:
+        if self._observers is None and type(value) is EncryptedValue:
             opened = self._section_of(value)
             if not opened.capabilities.blocking:
                 return opened.open(value, check_context(context))
@@ -146,4 +158,9 @@ class KeyManager(BlockingKeyManager):
 
     async def aclose(self) -> None:
         """Close as `close` does, without blocking the event loop."""
-        await Pool().run(self.close)
+        # Not in the pool that it ends.
+        pool = Pool()
+        try:
+            await pool.run(self.close)
+        finally:
+            pool.close()

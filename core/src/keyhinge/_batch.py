@@ -11,9 +11,25 @@ from keyhinge._hookspecs import Decrypt, Encrypt
 from keyhinge._section import OpenSection
 from keyhinge._value import EncryptedValue
 
-__all__ = ["open_batch", "seal_batch"]
+__all__ = ["open_batch", "require_items", "seal_batch"]
 
 T = TypeVar("T")
+
+
+def require_items(items: Sequence[Encrypt] | Sequence[Decrypt], kind: type) -> None:
+    """Check the types of a batch, before anybody looks into its items.
+
+    Raises:
+        TypeError: It isn't a sequence of `kind`, or a `Decrypt` has no `EncryptedValue`.
+    """
+    if not isinstance(items, Sequence):
+        raise TypeError(f"items must be a sequence, such as a list, not {type(items).__name__}")
+    for item in items:
+        if type(item) is not kind:
+            raise TypeError(f"items must be {kind.__name__}, not {type(item).__name__}")
+        if isinstance(item, Decrypt) and type(item.value) is not EncryptedValue:
+            found = type(item.value).__name__
+            raise TypeError(f"the value of a Decrypt must be an EncryptedValue, not {found}")
 
 
 def seal_batch(
@@ -22,8 +38,6 @@ def seal_batch(
     """Encrypt a batch with one section: a value or an error for each item."""
     checked: list[Encrypt | OperationError] = []
     for item in items:
-        if type(item) is not Encrypt:
-            raise TypeError(f"items must be Encrypt, not {type(item).__name__}")
         try:
             checked.append(Encrypt(item.plaintext, check_context(item.context)))
         except OperationError as failure:
@@ -49,8 +63,6 @@ def open_batch(
     results: list[T | OperationError | None] = [None] * len(items)
     groups: dict[OpenSection, tuple[list[int], list[Decrypt]]] = {}
     for index, item in enumerate(items):
-        if type(item) is not Decrypt or type(item.value) is not EncryptedValue:
-            raise TypeError("items must be Decrypt, with an EncryptedValue each")
         try:
             checked = Decrypt(item.value, check_context(item.context))
             places, batch = groups.setdefault(find(item.value.section), ([], []))

@@ -12,12 +12,13 @@ from keyhinge._errors import (
     KeyhingeError,
     OperationError,
     Problem,
+    SectionNotConfiguredError,
 )
 from keyhinge._hookspecs import Capabilities, Decrypt, KeyRef
 from keyhinge._section import OpenSection
 from keyhinge._value import EncryptedValue
 
-__all__ = ["ComposingClient", "ConfiguringSection", "sections_in_cycles"]
+__all__ = ["ComposingClient", "ConfiguringSection", "reachable"]
 
 
 class ComposingClient:
@@ -32,9 +33,18 @@ class ComposingClient:
         self.names = (name, *also)
         self._sections: dict[str, OpenSection | KeyhingeError] = {}
 
-    def bind(self, sections: Mapping[str, OpenSection | KeyhingeError]) -> None:
-        """Take the opened sections, once all are configured."""
-        self._sections = {name: sections[name] for name in self.names}
+    def bind(
+        self, sections: Mapping[str, OpenSection | KeyhingeError], labels: Mapping[str, str]
+    ) -> None:
+        """Take the opened sections, once all are configured.
+
+        Args:
+            sections: The sections by name, or why one can't be used.
+            labels: The section of each name that a value may carry, aliases too.
+        """
+        self._sections = {
+            label: sections[name] for label, name in labels.items() if name in self.names
+        }
 
     @property
     def name(self) -> str:
@@ -52,14 +62,28 @@ class ComposingClient:
 
     def decrypt(self, value: EncryptedValue, context: Context) -> bytes:
         """Decrypt with the section that the value names, if it is one of those fixed."""
-        if value.section not in self.names:
+        if self._sections and value.section not in self._sections:
             raise InvalidCiphertextError
         return self._section(value.section).open(value, own_context(context))
 
     def rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[EncryptedValue | OperationError]:
-        """Bring values of the named section to its newest key version."""
+        """Bring values to the named section's newest key version, whichever section made them."""
+        named = self._section(self._name)
         checked = [Decrypt(item.value, own_context(item.context)) for item in items]
-        return self._section(self._name).rewrap_many(checked)
+        at_home = [self._sections.get(item.value.section) is named for item in checked]
+        answers = iter(
+            named.rewrap_many([item for item, home in zip(checked, at_home, strict=True) if home])
+        )
+        return [
+            next(answers) if home else self._move(item)
+            for item, home in zip(checked, at_home, strict=True)
+        ]
+
+    def _move(self, item: Decrypt) -> EncryptedValue | OperationError:
+        try:
+            return self.encrypt(self.decrypt(item.value, item.context), item.context)
+        except OperationError as failure:
+            return failure.with_traceback(None)
 
     def current_key(self) -> KeyRef:
         """Tell the key that encrypts now."""
@@ -72,7 +96,7 @@ class ComposingClient:
             raise ConfigError(msg)
         if isinstance(found, KeyhingeError):
             msg = f"the section {name!r} that it builds on can't be used: {found}"
-            raise ConfigError(msg)
+            raise SectionNotConfiguredError(msg)
         return found
 
 
@@ -111,17 +135,13 @@ class ConfiguringSection:
         self._open = False
 
 
-def sections_in_cycles(edges: Mapping[str, set[str]]) -> set[str]:
-    """Find the sections that build on themselves, directly or through others."""
-
-    def reachable(start: str) -> set[str]:
-        seen: set[str] = set()
-        todo = list(edges.get(start, ()))
-        while todo:
-            name = todo.pop()
-            if name not in seen:
-                seen.add(name)
-                todo += edges.get(name, ())
-        return seen
-
-    return {name for name in edges if name in reachable(name)}
+def reachable(edges: Mapping[str, set[str]], start: str) -> set[str]:
+    """Find the sections that one builds on, directly or through others."""
+    seen: set[str] = set()
+    todo = list(edges.get(start, ()))
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += edges.get(name, ())
+    return seen

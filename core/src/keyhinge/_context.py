@@ -80,11 +80,12 @@ def _check_new(context: Any) -> FrozenContext:
         kind = type(context).__name__
         msg = f"context must be a mapping of str to str, not {kind}; {{}} is allowed"
         raise InvalidContextError(msg)
-    for key in context:
+    snapshot = dict(context)
+    for key in snapshot:
         if isinstance(key, str) and _is_reserved(key):
             msg = "context keys that start with 'keyhinge' are the library's own; choose another"
             raise InvalidContextError(msg)
-    frozen = _freeze(context)
+    frozen = _freeze(snapshot)
     if len(known_contexts) >= _CACHE_ENTRIES:
         known_contexts.clear()
     known_contexts[tuple(frozen.items())] = frozen
@@ -140,6 +141,7 @@ def _is_reserved(key: str) -> bool:
 
 
 def _freeze(context: Context) -> FrozenContext:
+    context = dict(context)  # what is checked is what is kept
     if len(context) > MAX_ENTRIES:
         msg = f"context has {len(context)} entries; at most {MAX_ENTRIES} are allowed"
         raise InvalidContextError(msg)

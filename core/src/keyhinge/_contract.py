@@ -19,7 +19,7 @@ from keyhinge._hookspecs import (
 )
 from keyhinge._names import suggest
 
-__all__ = ["PluginManager", "check_module", "check_observer", "check_provider"]
+__all__ = ["PluginManager", "check_module", "check_observer", "check_provider", "is_inherited"]
 
 _PREFIX = "keyhinge_"
 # What a provider's module has beside its hook.
@@ -49,7 +49,7 @@ def check_module(module: object) -> str | None:
         if name.startswith(_PREFIX)
         and name not in _MODULE_ATTRIBUTES
         # A module imports submodules of its own name, as keyhinge_local does keyhinge_local.x.
-        and not inspect.ismodule(inspect.getattr_static(module, name))
+        and not inspect.ismodule(inspect.getattr_static(module, name, None))
     ]
     if "keyhinge_configure" not in names:
         return "it has no keyhinge_configure hook"
@@ -65,12 +65,17 @@ def check_provider(provider: object) -> str | None:
     names = [
         name
         for name in dir(provider)
-        if name.startswith(_PREFIX) and not _is_inherited(provider, name)
+        if name.startswith(_PREFIX) and not is_inherited(provider, name)
     ]
     missing = [name for name in REQUIRED_HOOKS if name not in names]
     if missing:
         return f"it doesn't implement {', '.join(missing)}"
     return _first_problem(provider, names, ProviderSpecs, REQUIRED_HOOKS + OPTIONAL_HOOKS)
+
+
+def is_inherited(provider: object, name: str) -> bool:
+    """Tell whether a provider has a hook only from `Provider`, so that it doesn't implement it."""
+    return inspect.getattr_static(provider, name, None) is Provider.__dict__.get(name)
 
 
 def check_observer(observer: object) -> str | None:
@@ -109,6 +114,8 @@ def _hook_problem(plugin: object, name: str, specs: type, *, wrapper: bool = Fal
         return "uses specname or optionalhook, which this API doesn't know"
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return "is async; hooks are plain functions"
+    if inspect.isgeneratorfunction(function) is not wrapper:
+        return "must yield once" if wrapper else "is a generator; hooks return their result"
     return _signature_problem(plugin, name, function, specs)
 
 
@@ -136,7 +143,3 @@ def _function(plugin: object, name: str) -> FunctionType | None:
     if isinstance(member, (staticmethod, classmethod)):
         member = member.__func__
     return member if isinstance(member, FunctionType) else None
-
-
-def _is_inherited(provider: object, name: str) -> bool:
-    return inspect.getattr_static(provider, name) is Provider.__dict__.get(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import logging
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any
 
 import attrs
@@ -16,6 +18,8 @@ from keyhinge._hookspecs import API_VERSION
 from keyhinge._names import suggest
 
 __all__ = ["InstalledProvider", "LoadedProvider", "Registry", "installed_providers"]
+
+log = logging.getLogger("keyhinge")
 
 GROUP = "keyhinge.providers"
 ACCEPTED_API = (API_VERSION, API_VERSION - 1)
@@ -64,7 +68,7 @@ class LoadedProvider:
 
 def installed_providers() -> list[InstalledProvider]:
     """List the installed providers by name, from metadata alone."""
-    return sorted(map(_describe, entry_points(group=GROUP)), key=attrs.astuple)
+    return sorted(map(_describe, _entry_points()), key=attrs.astuple)
 
 
 class Registry:
@@ -78,7 +82,7 @@ class Registry:
         """
         self._given = dict(given or {})
         self._points: dict[str, list[EntryPoint]] = {}
-        for point in entry_points(group=GROUP):
+        for point in _entry_points():
             self._points.setdefault(point.name, []).append(point)
         self._loaded: dict[str, LoadedProvider] = {}
 
@@ -126,10 +130,39 @@ class Registry:
         )
 
 
+def _entry_points() -> list[EntryPoint]:
+    # One package's damaged metadata ends the reading of all: then they are read one by one.
+    with contextlib.suppress(Exception):
+        return list(entry_points(group=GROUP))
+    found: list[EntryPoint] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        try:
+            name = distribution.metadata["Name"]
+            points = [point for point in distribution.entry_points if point.group == GROUP]
+        except Exception as failure:  # noqa: BLE001 - as above
+            log.warning(
+                "an installed package's metadata can't be read (%s); it is left out",
+                type(failure).__name__,
+                extra={"event": "keyhinge.damaged_metadata"},
+            )
+            continue
+        # The first one on the path hides the others of its name, as for imports.
+        if name not in seen:
+            seen.add(name)
+            found += points
+    return found
+
+
 def _describe(point: EntryPoint) -> InstalledProvider:
     dist = point.dist
-    name, version = (dist.name, dist.version) if dist is not None else ("unknown package", "")
-    return InstalledProvider(point.name, name, version, point.value)
+    try:
+        name, version = (dist.name, dist.version) if dist is not None else ("", "")
+    except Exception:  # noqa: BLE001 - damaged metadata, which other packages needn't suffer from
+        name, version = "", ""
+    return InstalledProvider(
+        point.name, name or "a package without a name", version or "", point.value
+    )
 
 
 def _import(point: EntryPoint, name: str, distribution: str) -> object:
@@ -139,10 +172,11 @@ def _import(point: EntryPoint, name: str, distribution: str) -> object:
     except (Exception, SystemExit) as failure:  # noqa: BLE001 - whatever a stranger's import does
         kind = type(failure).__name__
         missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
+    module = point.value.partition(":")[0]
     reason = f"{kind}: no module named {missing!r}" if missing else kind
     msg = (
         f"provider {name!r} of {distribution} can't be imported ({reason}). Reinstall that "
-        f"package, or see the whole error with: python -c 'import {point.module}'"
+        f"package, or see the whole error with: python -c 'import {module}'"
     )
     raise ProviderLoadError(msg)
 

@@ -10,13 +10,12 @@ import attrs
 from keyhinge._context import own_context
 from keyhinge._errors import InvalidCiphertextError, OperationError
 from keyhinge._hookspecs import CheckReport, Finding
-from keyhinge._section import PROBE, OpenSection
+from keyhinge._section import OpenSection
 from keyhinge._value import EncryptedValue
 
 __all__ = ["Health", "check_section", "probe", "round_trip"]
 
 _OTHER_CONTEXT = own_context({"keyhinge": "probe/other"})
-_PROBE_TEXT = b"keyhinge probe"
 
 
 @attrs.frozen
@@ -98,14 +97,14 @@ def _tried(section: OpenSection) -> list[Finding]:
 
 def round_trip(section: OpenSection) -> EncryptedValue:
     """Encrypt and decrypt one small value, and compare."""
-    value = section.seal(_PROBE_TEXT, PROBE)
-    if section.open(value, PROBE) != _PROBE_TEXT:
+    value = section.seal(section.probe_text, section.probe_context)
+    if section.open(value, section.probe_context) != section.probe_text:
         raise section.rubbish("decrypt", "what it decrypted isn't what it had encrypted")
     return value
 
 
 def _context_finding(section: OpenSection) -> Finding:
-    value = section.seal(_PROBE_TEXT, PROBE)
+    value = section.seal(section.probe_text, section.probe_context)
     try:
         section.open(value, _OTHER_CONTEXT)
     except InvalidCiphertextError:

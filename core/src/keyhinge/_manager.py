@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from keyhinge._batch import open_batch, seal_batch
+from keyhinge._batch import open_batch, require_items, seal_batch
 from keyhinge._configuration import Configuration
-from keyhinge._context import Context, check_context, known_contexts
+from keyhinge._context import Context, check_context
 from keyhinge._errors import ClosedError, OperationError
 from keyhinge._fork import start_anew_after_fork
 from keyhinge._health import Health, check_section, probe, round_trip
@@ -26,13 +28,13 @@ from keyhinge._value import EncryptedValue
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["BlockingKeyManager"]
+__all__ = ["CLOSED", "BlockingKeyManager"]
 
 log = logging.getLogger("keyhinge")
 T = TypeVar("T")
 M = TypeVar("M", bound="BlockingKeyManager")
 
-_CLOSED = "this KeyManager is closed; open another one"
+CLOSED = "this KeyManager is closed; open another one"
 
 HEALTH_SECONDS = 30.0
 """For how long `health` gives the same answer without trying again."""
@@ -74,18 +76,19 @@ class BlockingKeyManager:
             OperationError: With `fail_fast`, the primary section doesn't work.
         """
         loader = Loader(config, providers, environ, bool(require_encryption))
-        plan = loader.plan()
-        found = [*observers, *load_observers(plan.configuration.observers)]
-        manager = cls(loader, plan, Observers(found) if found else None)
+        manager = cls(loader, loader.plan(), observers)
         if fail_fast:
             manager._try_primary()
         return manager
 
-    def __init__(self, loader: Loader, plan: Plan, observers: Observers | None) -> None:
-        """Not for callers; see `KeyManager.open`."""
+    def __init__(
+        self, loader: Loader, plan: Plan, observers: Iterable[object] | None = None
+    ) -> None:
+        """Not for callers; see `KeyManager.open`. With None there are no observers at all."""
         self._loader = loader
         self._plan = plan
-        self._observers = observers
+        self._given = None if observers is None else tuple(observers)
+        self._observers = self._observe(plan)
         self._closed = False
         self._start()
         self._use(loader.open(plan))
@@ -94,7 +97,7 @@ class BlockingKeyManager:
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._health_lock = threading.Lock()
-        self._health: tuple[float, Health] | None = None
+        self._health: tuple[float, weakref.ref[OpenSection], Health] | None = None
 
     # One value
 
@@ -114,13 +117,16 @@ class BlockingKeyManager:
             ConfigError: There is no such section.
             ClosedError: The KeyManager is closed.
         """
-        opened = (section is None and self._primary) or self._section(section)
-        if self._observers is None:
-            return opened.seal(plaintext, check_context(context))
-        return self._observers.one(
-            Seen("encrypt", opened.name, (Encrypt(plaintext, context),)),
-            lambda: opened.seal(plaintext, check_context(context)),
-        )
+        try:
+            opened = (section is None and self._primary) or self._section(section)
+            if self._observers is None:
+                return opened.seal(plaintext, check_context(context))
+            return self._observers.one(
+                Seen("encrypt", opened.name, (Encrypt(plaintext, context),)),
+                partial(_seal, opened, plaintext, context),
+            )
+        finally:
+            del plaintext  # the traceback of an error refers to this frame
 
     def decrypt(self, value: EncryptedValue, *, context: Context) -> bytes:
         """Decrypt one value with the section that made it.
@@ -135,16 +141,13 @@ class BlockingKeyManager:
             OperationError: Another reason; the subclass says which.
             ClosedError: The KeyManager is closed.
         """
+        if type(value) is not EncryptedValue:
+            raise TypeError(_not_a_value(value))
         if self._observers is None:
-            try:
-                opened = self._by_label[value.section]
-                known = known_contexts[tuple(context.items())]
-            except (AttributeError, KeyError, TypeError):
-                opened = self._section_of(value)
-                known = check_context(context)
-            return opened.open(value, known)
+            opened = self._by_label.get(value.section) or self._section_of(value)
+            return opened.open(value, check_context(context))
         return self._observers.one(
-            Seen("decrypt", value.section, (Decrypt(value, context),)),
+            Seen("decrypt", self._name_of(value), (Decrypt(value, context),)),
             lambda: self._section_of(value).open(value, check_context(context)),
         )
 
@@ -159,6 +162,8 @@ class BlockingKeyManager:
             OperationError: As for `decrypt` and `encrypt`.
             ClosedError: The KeyManager is closed.
         """
+        if type(value) is not EncryptedValue:
+            raise TypeError(_not_a_value(value))
 
         def call() -> EncryptedValue:
             item = Decrypt(value, check_context(context))
@@ -166,7 +171,8 @@ class BlockingKeyManager:
 
         if self._observers is None:
             return call()
-        return self._observers.one(Seen("rewrap", value.section, (Decrypt(value, context),)), call)
+        seen = Seen("rewrap", self._name_of(value), (Decrypt(value, context),))
+        return self._observers.one(seen, call)
 
     # Batches
 
@@ -183,6 +189,7 @@ class BlockingKeyManager:
             An outcome for each item, in their order; one bad item fails alone.
         """
         opened = self._section(section)
+        require_items(items, Encrypt)
         if self._observers is None:
             return outcomes(seal_batch(items, opened))
         seen = Seen("encrypt_many", opened.name, items)
@@ -276,9 +283,10 @@ class BlockingKeyManager:
         with self._health_lock:
             now = time.monotonic()
             known = self._health
-            if known is None or known[1].section != opened.name or now - known[0] >= max_age:
-                known = self._health = (now, probe(opened))
-            return known[1]
+            if known is None or known[1]() is not opened or now - known[0] >= max_age:
+                # Weak: an old answer must not keep a section open.
+                known = self._health = (now, weakref.ref(opened), probe(opened))
+            return known[2]
 
     def reload(self) -> None:
         """Read the configuration again. If it is wrong, the old one stays in force.
@@ -289,13 +297,17 @@ class BlockingKeyManager:
             ConfigError: The file is wrong now.
             ProviderError: The primary section's provider can't be used.
         """
+        old = self._opened()
         plan = self._loader.plan()
+        observers = self._observe(plan)
         sections = self._loader.open(plan)
         with self._lock:
             if self._closed:
-                raise ClosedError(_CLOSED)
+                raise ClosedError(CLOSED)
             self._plan = plan
+            self._observers = observers
             self._use(sections)
+        del old  # closing may take its time: not under the lock
 
     def clone(self) -> Self:
         """Open the same configuration once more, sharing nothing: no client, no cache.
@@ -303,7 +315,7 @@ class BlockingKeyManager:
         Made to prove that what one KeyManager wrote another one can read. It has no observers.
         """
         self._opened()
-        return type(self)(self._loader, self._plan, None)
+        return type(self)(self._loader, self._plan)
 
     def close(self) -> None:
         """Close every section. Any later use is a ClosedError; closing again does nothing."""
@@ -312,7 +324,7 @@ class BlockingKeyManager:
             sections = self._sections
             self._use(None)
         if sections is not None:
-            for opened in sections.closing_order():
+            for opened in sections.closing_order:
                 opened.close()
 
     def __enter__(self: M) -> M:  # noqa: PYI019 - Self isn't in Python 3.10
@@ -346,11 +358,16 @@ class BlockingKeyManager:
         return sections.primary if name is None else sections.named(name)
 
     def _section_of(self, value: EncryptedValue) -> OpenSection:
-        sections = self._sections or self._reopen()
-        if type(value) is not EncryptedValue:
-            msg = f"value must be an EncryptedValue, not {type(value).__name__}; see from_text"
-            raise TypeError(msg)
-        return sections.by_label.get(value.section) or sections.of_value(value.section)
+        return self._opened().of_value(value.section)
+
+    def _name_of(self, value: EncryptedValue) -> str:
+        return self._opened().labels.get(value.section, value.section)
+
+    def _observe(self, plan: Plan) -> Observers | None:
+        if self._given is None:
+            return None
+        found = [*self._given, *load_observers(plan.configuration.observers)]
+        return Observers(found) if found else None
 
     def _open_many(
         self,
@@ -359,9 +376,10 @@ class BlockingKeyManager:
         run: Callable[[OpenSection, Sequence[Decrypt]], Sequence[T | OperationError]],
     ) -> list[Outcome[T]]:
         find = self._opened().of_value
+        require_items(items, Decrypt)
         if self._observers is None:
             return outcomes(open_batch(items, find, run))
-        named = {item.value.section for item in items}
+        named = {self._name_of(item.value) for item in items}
         seen = Seen(name, named.pop() if len(named) == 1 else None, items)
         return outcomes(self._observers.around(seen, lambda: open_batch(items, find, run)))
 
@@ -375,7 +393,7 @@ class BlockingKeyManager:
     def _reopen(self) -> Sections:
         with self._lock:
             if self._closed:
-                raise ClosedError(_CLOSED)
+                raise ClosedError(CLOSED)
             sections = self._sections or self._loader.open(self._plan)
             self._use(sections)
             return sections
@@ -399,3 +417,11 @@ class BlockingKeyManager:
                 failure,
                 extra={"event": "keyhinge.start_without_service", "section": opened.name},
             )
+
+
+def _seal(opened: OpenSection, plaintext: bytes, context: Context) -> EncryptedValue:
+    return opened.seal(plaintext, check_context(context))
+
+
+def _not_a_value(value: object) -> str:
+    return f"value must be an EncryptedValue, not {type(value).__name__}; see from_text"

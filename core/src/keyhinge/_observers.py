@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
 import attrs
 
+from keyhinge._context import Context
 from keyhinge._contract import PluginManager, check_observer
 from keyhinge._discovery import import_object
 from keyhinge._errors import ConfigError, OperationError, Problem
@@ -34,7 +36,7 @@ class Seen:
 
     def operation(self) -> Operation:
         """Make what the observers get: contexts and sizes, no values."""
-        contexts = tuple(MappingProxyType(dict(item.context)) for item in self.items)
+        contexts = tuple(_shown(item.context) for item in self.items)
         return Operation(self.name, self.section, contexts, tuple(map(_size, self.items)))
 
     def keys(self) -> list[KeyRef | None]:
@@ -70,7 +72,10 @@ class Observers:
 
     def one(self, seen: Seen, call: Callable[[], A]) -> A:
         """Make a call for one item with every observer around it."""
-        return unwrap(self.around(seen, lambda: [call()])[0])
+        try:
+            return unwrap(self.around(seen, partial(_as_batch, call))[0])
+        finally:
+            del seen, call  # the traceback of an error refers to this frame
 
     def around(self, seen: Seen, call: Callable[[], Sequence[A]]) -> list[A | OperationError]:
         """Make a call with every observer around it.
@@ -128,5 +133,15 @@ def _key(answer: object) -> KeyRef | None:
     return KeyRef(answer.key_id, answer.version) if isinstance(answer, EncryptedValue) else None
 
 
+def _as_batch(call: Callable[[], A]) -> list[A]:
+    return [call()]
+
+
 def _size(item: Encrypt | Decrypt) -> int:
-    return len(item.plaintext if isinstance(item, Encrypt) else item.value.ciphertext)
+    data: object = item.plaintext if isinstance(item, Encrypt) else item.value.ciphertext
+    return len(data) if isinstance(data, bytes) else 0  # the call will refuse what isn't bytes
+
+
+def _shown(context: object) -> Context:
+    # A copy, that an observer can't change; the call will refuse what isn't a mapping.
+    return MappingProxyType(dict(context) if isinstance(context, Mapping) else {})

@@ -46,7 +46,10 @@ class Outcome(Generic[T]):
 def unwrap(answer: T | OperationError) -> T:
     """Give an answer, or raise it if it is an error."""
     if isinstance(answer, OperationError):
-        raise answer.with_traceback(None)
+        try:
+            raise answer.with_traceback(None)
+        finally:
+            del answer  # the traceback refers to this frame: no circle
     return answer
 
 

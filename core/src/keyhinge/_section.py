@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from keyhinge._context import FrozenContext, own_context
+from keyhinge._contract import is_inherited
 from keyhinge._errors import (
     AccessDeniedError,
     ClosedError,
@@ -40,6 +41,7 @@ log = logging.getLogger("keyhinge")
 LARGEST_PLAINTEXT = 64 * 1024 * 1024
 PROBE = own_context({"keyhinge": "probe/1"})
 """The context of probes: of the library's own kind, so that no caller's value opens under it."""
+PROBE_TEXT = b"keyhinge probe"
 T = TypeVar("T")
 
 
@@ -67,6 +69,8 @@ class OpenSection:
         "max_plaintext",
         "min_plaintext",
         "name",
+        "probe_context",
+        "probe_text",
         "refuses_context",
     )
 
@@ -80,13 +84,16 @@ class OpenSection:
         self.hooks: dict[str, Callable[..., Any]] = {
             hook: getattr(provider, hook)
             for hook in OPTIONAL_HOOKS
-            if getattr(type(provider), hook) is not getattr(Provider, hook)
+            if not is_inherited(provider, hook)
         }
         caps = self.capabilities
         self.min_plaintext = caps.min_plaintext
         limit = caps.max_plaintext
         self.max_plaintext = LARGEST_PLAINTEXT if limit is None else min(limit, LARGEST_PLAINTEXT)
         self.refuses_context = caps.encrypts and not caps.binds_context
+        # What trying the section out encrypts: something that it takes.
+        self.probe_context = own_context({}) if self.refuses_context else PROBE
+        self.probe_text = PROBE_TEXT.ljust(caps.min_plaintext, b".")[: self.max_plaintext]
         self._label: tuple[str, str] = ("", "")
         close = self.hooks.get("keyhinge_close")
         self._close = weakref.finalize(self, _close, name, close, os.getpid())
@@ -97,66 +104,85 @@ class OpenSection:
 
     def seal(self, plaintext: bytes, context: FrozenContext) -> EncryptedValue:
         """Encrypt one value."""
-        if type(plaintext) is not bytes or not (
-            self.min_plaintext <= len(plaintext) <= self.max_plaintext
-        ):
-            raise self.bad_plaintext(plaintext)
-        if self.refuses_context and context:
-            raise self.unbound_context()
         try:
-            sealed = self.encrypt(plaintext, context)
+            if type(plaintext) is not bytes or not (
+                self.min_plaintext <= len(plaintext) <= self.max_plaintext
+            ):
+                raise self.bad_plaintext(plaintext)
+            if self.refuses_context and context:
+                raise self.unbound_context("encrypt")
+            return self.label(self.encrypt(plaintext, context))
         except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
             error = self.blame(failure, "encrypt")
-        else:
-            return self.label(sealed)
-        raise error
+        try:
+            raise error
+        finally:
+            # The traceback refers to this frame: no plaintext may stay in it, and no circle that
+            # keeps the section from being closed when its last user is gone.
+            del error, plaintext
 
     def open(self, value: EncryptedValue, context: FrozenContext) -> bytes:
         """Decrypt one value, which names this section or an alias of it."""
         try:
-            plaintext = self.decrypt(value, context)
+            if self.refuses_context and context:
+                raise self.unbound_context("decrypt")
+            return self._plaintext(self.decrypt(value, context))
         except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
             error = self.blame(failure, "decrypt")
-        else:
-            if type(plaintext) is bytes:
-                return plaintext
-            error = self.rubbish("decrypt", f"it gave {type(plaintext).__name__}, not bytes")
-        raise error
+        try:
+            raise error
+        finally:
+            del error
 
     def seal_nowait(self, plaintext: bytes, context: FrozenContext) -> EncryptedValue | None:
         """Encrypt one value if that needs no I/O; None if it does."""
         hook = self.hooks.get("keyhinge_encrypt_nowait")
         if hook is None:
             return None
-        refusal = self._refusal(Encrypt(plaintext, context))
-        if refusal is not None:
-            raise refusal
-        sealed = self.call(hook, "encrypt", plaintext, context)
-        return None if sealed is None else self.label(sealed)
+        try:
+            refusal = self._refusal(Encrypt(plaintext, context))
+            if refusal is not None:
+                raise refusal
+            sealed = hook(plaintext, context)
+            return None if sealed is None else self.label(sealed)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
+            error = self.blame(failure, "encrypt")
+        try:
+            raise error
+        finally:
+            refusal = None
+            del error, plaintext
 
     def open_nowait(self, value: EncryptedValue, context: FrozenContext) -> bytes | None:
         """Decrypt one value if that needs no I/O; None if it does."""
         hook = self.hooks.get("keyhinge_decrypt_nowait")
         if hook is None:
             return None
-        plaintext = self.call(hook, "decrypt", value, context)
-        if plaintext is None or type(plaintext) is bytes:
-            return plaintext
-        raise self.rubbish("decrypt", f"it gave {type(plaintext).__name__}, not bytes")
+        try:
+            if self.refuses_context and context:
+                raise self.unbound_context("decrypt")
+            plaintext = hook(value, context)
+            return None if plaintext is None else self._plaintext(plaintext)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
+            error = self.blame(failure, "decrypt")
+        plaintext = None
+        try:
+            raise error
+        finally:
+            del error
 
-    def label(self, sealed: Sealed) -> EncryptedValue:
+    def label(self, sealed: Sealed, operation: str = "encrypt") -> EncryptedValue:
         """Make a value of what the provider returned, if it is what it should be."""
         if type(sealed) is not Sealed:
-            raise self.rubbish("encrypt", f"it gave {type(sealed).__name__}, not Sealed")
+            raise self.rubbish(operation, f"it gave {type(sealed).__name__}, not Sealed")
         ciphertext, key_id, version = sealed
-        problem = None
-        if (key_id, version) != self._label:
+        problem = ciphertext_problem(ciphertext)
+        if problem is None and (key_id, version) != self._label:
             problem = label_problem(key_id, version)
             if problem is None:
                 self._label = (key_id, version)
-        problem = problem or ciphertext_problem(ciphertext)
         if problem:
-            raise self.rubbish("encrypt", f"what it gave isn't an encrypted value: {problem}")
+            raise self.rubbish(operation, f"what it gave isn't an encrypted value: {problem}")
         return make_value(self.name, key_id, version, ciphertext)
 
     def seal_many(self, items: Sequence[Encrypt]) -> list[EncryptedValue | OperationError]:
@@ -172,7 +198,7 @@ class OpenSection:
         sealed = (
             self._one_by_one(batch, lambda item: self.seal(item.plaintext, item.context))
             if hook is None
-            else self._labelled(self._batch(hook, batch, "encrypt"))
+            else self._labelled(self._batch(hook, batch, "encrypt"), "encrypt")
         )
         for index, result in zip(good, sealed, strict=True):
             results[index] = result
@@ -183,18 +209,22 @@ class OpenSection:
         hook = self.hooks.get("keyhinge_decrypt_many")
         if hook is None:
             return self._one_by_one(items, lambda item: self.open(item.value, item.context))
-        return [
-            result
-            if type(result) is bytes or isinstance(result, OperationError)
-            else self.rubbish("decrypt", f"a batch item is {type(result).__name__}")
-            for result in self._batch(hook, items, "decrypt")
-        ]
+
+        def run(batch: Sequence[Decrypt]) -> list[bytes | OperationError]:
+            answers = self._batch(hook, batch, "decrypt")
+            return self._one_by_one(answers, lambda answer: self._plaintext(unwrap(answer)))
+
+        return self._where_bound(items, "decrypt", run)
 
     def rewrap_many(self, items: Sequence[Decrypt]) -> list[EncryptedValue | OperationError]:
         """Bring a batch to the newest key version: by the provider's hook, or decrypt, encrypt."""
         hook = self.hooks.get("keyhinge_rewrap_many")
         if hook is not None:
-            return self._labelled(self._batch(hook, items, "rewrap"))
+            return self._where_bound(
+                items,
+                "rewrap",
+                lambda batch: self._labelled(self._batch(hook, batch, "rewrap"), "rewrap"),
+            )
         opened = self.open_many(items)
         again = [
             Encrypt(plaintext, item.context)
@@ -205,10 +235,10 @@ class OpenSection:
         return [x if isinstance(x, OperationError) else next(sealed) for x in opened]
 
     def current_key(self) -> KeyRef:
-        """Tell the key and version that encrypt now; by encrypting one byte if need be."""
+        """Tell the key and version that encrypt now; by encrypting a probe if need be."""
         hook = self.hooks.get("keyhinge_current_key")
         if hook is None:
-            value = self.seal(b"k", PROBE)
+            value = self.seal(self.probe_text, self.probe_context)
             return KeyRef(value.key_id, value.version)
         found: object = self.call(hook, "current_key")
         if not isinstance(found, KeyRef) or label_problem(found.key_id, found.version):
@@ -231,7 +261,10 @@ class OpenSection:
             return hook(*args)
         except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
             error = self.blame(failure, operation)
-        raise error
+        try:
+            raise error
+        finally:
+            del error
 
     def blame(self, failure: Exception, operation: str) -> OperationError:
         """Turn what a provider raised into an error of ours that holds nothing secret."""
@@ -271,10 +304,15 @@ class OpenSection:
             message = f"the plaintext must be bytes, not {type(plaintext).__name__}"
         return InvalidPlaintextError(message, section=self.name, operation="encrypt")
 
-    def unbound_context(self) -> InvalidContextError:
+    def unbound_context(self, operation: str) -> InvalidContextError:
         """Make the error for a context that the provider can't authenticate."""
         message = "this provider can't bind a context to a value; only {} is possible"
-        return InvalidContextError(message, section=self.name, operation="encrypt")
+        return InvalidContextError(message, section=self.name, operation=operation)
+
+    def _plaintext(self, answer: object) -> bytes:
+        if type(answer) is bytes:
+            return answer
+        raise self.rubbish("decrypt", f"it gave {type(answer).__name__}, not bytes")
 
     def _refusal(self, item: Encrypt) -> OperationError | None:
         plaintext = item.plaintext
@@ -282,7 +320,21 @@ class OpenSection:
             self.min_plaintext <= len(plaintext) <= self.max_plaintext
         ):
             return self.bad_plaintext(plaintext)
-        return self.unbound_context() if self.refuses_context and item.context else None
+        return self.unbound_context("encrypt") if self.refuses_context and item.context else None
+
+    def _where_bound(
+        self,
+        items: Sequence[Decrypt],
+        operation: str,
+        run: Callable[[Sequence[Decrypt]], list[T | OperationError]],
+    ) -> list[T | OperationError]:
+        """Run a batch without the items whose context the provider would ignore."""
+        if not self.refuses_context:
+            return run(items)
+        answers = iter(run([item for item in items if not item.context]))
+        return [
+            self.unbound_context(operation) if item.context else next(answers) for item in items
+        ]
 
     def _one_by_one(
         self, items: Sequence[Any], one: Callable[[Any], T]
@@ -300,22 +352,23 @@ class OpenSection:
         if not items:
             return []
         try:
-            answer: Any = hook(items)
+            # Copies: what a provider does with its items, or with its answer later, can't matter.
+            answer: Any = hook(tuple(items))
+            answers = list(answer) if isinstance(answer, Sequence) else []
         except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
             return [self.blame(failure, operation)] * len(items)
-        if not isinstance(answer, Sequence) or len(answer) != len(items):
+        if len(answers) != len(items):
             what = "it gave a batch answer of another type or length"
             return [self.rubbish(operation, what)] * len(items)
         return [
             self.blame(result, operation) if isinstance(result, Exception) else result
-            for result in answer
+            for result in answers
         ]
 
-    def _labelled(self, sealed: Sequence[Any]) -> list[EncryptedValue | OperationError]:
-        def one(result: Any) -> EncryptedValue:
-            return self.label(unwrap(result))
-
-        return self._one_by_one(sealed, one)
+    def _labelled(
+        self, sealed: Sequence[Any], operation: str
+    ) -> list[EncryptedValue | OperationError]:
+        return self._one_by_one(sealed, lambda result: self.label(unwrap(result), operation))
 
 
 def _close(name: str, close: Callable[[], None] | None, pid: int) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import attrs
 
-from keyhinge._composing import ConfiguringSection, sections_in_cycles
+from keyhinge._composing import ConfiguringSection, reachable
 from keyhinge._configuration import Configuration
 from keyhinge._contract import PluginManager, check_provider
 from keyhinge._discovery import LoadedProvider, Registry
@@ -18,6 +19,7 @@ from keyhinge._errors import (
     Problem,
     ProviderContractError,
     ProviderError,
+    ProviderLoadError,
     SectionNotConfiguredError,
 )
 from keyhinge._names import suggest
@@ -51,11 +53,30 @@ class Plan:
     blueprints: tuple[Blueprint, ...]
     broken: Mapping[str, KeyhingeError]
 
+    def warnings(self) -> list[Problem]:
+        """List what works but is likely a mistake, in the sections that can be configured."""
+        return [
+            problem
+            for blueprint in self.blueprints
+            for problem in self.configuration.check_section(
+                blueprint.name, blueprint.loaded.settings
+            )
+            if problem.severity == "warning"
+        ]
+
 
 class Sections:
     """The opened sections of one configuration."""
 
-    __slots__ = ("broken", "by_label", "labels", "names", "primary", "primary_name")
+    __slots__ = (
+        "broken",
+        "by_label",
+        "closing_order",
+        "labels",
+        "names",
+        "primary",
+        "primary_name",
+    )
 
     def __init__(
         self, plan: Plan, opened: Mapping[str, OpenSection], broken: Mapping[str, KeyhingeError]
@@ -64,17 +85,12 @@ class Sections:
         self.primary_name: str = plan.configuration.primary
         self.primary: OpenSection = opened[self.primary_name]
         self.broken = dict(broken)
-        # Every name that a value may carry: sections and their aliases.
-        self.labels: dict[str, str] = {name: name for name in self.names}
-        for block in plan.configuration.sections.values():
-            self.labels.update(dict.fromkeys(block.aliases, block.name))
+        # Each one comes before those that it builds on.
+        self.closing_order: tuple[OpenSection, ...] = tuple(opened.values())
+        self.labels = labels_of(plan.configuration)
         self.by_label: dict[str, OpenSection] = {
             label: opened[name] for label, name in self.labels.items() if name in opened
         }
-
-    def closing_order(self) -> list[OpenSection]:
-        """List the sections so that one comes before those that it builds on."""
-        return list(dict.fromkeys(reversed(self.by_label.values())))
 
     def named(self, name: str) -> OpenSection:
         """Find a section by its own name, for a caller who asks for it.
@@ -108,19 +124,19 @@ class Sections:
 
     def _unusable(self, name: str) -> OpenSection:
         # Another exception each time: one that is raised again and again collects tracebacks.
-        error = self.broken[name]
-        if isinstance(error, ConfigError):
-            raise type(error)(error.problems)
-        raise type(error)(str(error))
+        raise copy(self.broken[name])
+
+
+def labels_of(configuration: Configuration) -> dict[str, str]:
+    """Map every name that a value may carry, sections and their aliases, to the section's name."""
+    labels = {name: name for name in configuration.sections}
+    for block in configuration.sections.values():
+        labels.update(dict.fromkeys(block.aliases, block.name))
+    return labels
 
 
 def make_plan(configuration: Configuration, registry: Registry) -> Plan:
-    """Load the providers that sections name, and check their settings.
-
-    Raises:
-        ConfigError: The primary's settings are wrong.
-        ProviderError: The primary's provider can't be used.
-    """
+    """Load the providers that sections name, and check their settings; raises nothing."""
     blueprints: list[Blueprint] = []
     broken: dict[str, KeyhingeError] = {}
     for name, block in configuration.sections.items():
@@ -129,6 +145,12 @@ def make_plan(configuration: Configuration, registry: Registry) -> Plan:
             settings: Any = configuration.structure_section(name, loaded.settings)
         except (ConfigError, ProviderError) as failure:
             broken[name] = failure.with_traceback(None)
+        except Exception as failure:  # noqa: BLE001 - a stranger's module or settings class
+            kind = type(failure).__name__
+            broken[name] = ProviderLoadError(
+                f"the settings class of provider {block.type!r} doesn't keep to the hook API "
+                f"({kind}); please report it to the package that has it"
+            )
         else:
             blueprints.append(Blueprint(name, loaded, settings))
     return Plan(configuration, tuple(blueprints), broken)
@@ -153,7 +175,7 @@ def open_sections(plan: Plan) -> Sections:
             broken[blueprint.name] = failure.with_traceback(None)
         else:
             surroundings[blueprint.name] = section
-    _bind(surroundings, opened, broken)
+    opened = _bind(surroundings, opened, broken, labels_of(plan.configuration))
     primary = plan.configuration.primary
     if primary in broken:
         raise broken[primary]
@@ -169,24 +191,26 @@ def open_sections(plan: Plan) -> Sections:
 
 def _configure(blueprint: Blueprint, section: ConfiguringSection) -> OpenSection:
     loaded = blueprint.loaded
-    # A plugin manager of its own, so that "first result" can't be another section's.
-    manager = PluginManager()
-    manager.register(loaded.module, loaded.name)
-    problem: str | None
+    problem: str | None = None
+    own: ConfigError | None = None
     try:
+        # A plugin manager of its own, so that "first result" can't be another section's.
+        manager = PluginManager()
+        manager.register(loaded.module, loaded.name)
         provider = manager.hook.keyhinge_configure(settings=blueprint.settings, section=section)
-    except ConfigError as failure:
-        problem, own = None, failure
-    except Exception as failure:  # noqa: BLE001 - a stranger's code
-        problem = f"keyhinge_configure raised {type(failure).__name__}"
-    else:
         problem = check_provider(provider)
         if problem is None:
-            section.finish()
-            manager.register(provider)
+            # Only for pluggy's own checks: its manager refers to itself, and would keep the
+            # provider, and what that builds on, from being closed when its last user is gone.
+            manager.unregister(manager.get_plugin(manager.register(provider) or ""))
             return OpenSection(blueprint.name, loaded.distribution, provider)
-    section.finish()
-    if problem is None:
+    except ConfigError as failure:
+        own = failure
+    except Exception as failure:  # noqa: BLE001 - a stranger's code
+        problem = f"configuring it raised {type(failure).__name__}"
+    finally:
+        section.finish()
+    if own is not None:
         own.__cause__ = own.__context__ = None
         raise own.with_traceback(None)
     msg = (
@@ -198,19 +222,31 @@ def _configure(blueprint: Blueprint, section: ConfiguringSection) -> OpenSection
 
 def _bind(
     surroundings: Mapping[str, ConfiguringSection],
-    opened: dict[str, OpenSection],
+    opened: Mapping[str, OpenSection],
     broken: dict[str, KeyhingeError],
-) -> None:
-    """Give composing sections the sections that they build on; refuse circles."""
+    labels: Mapping[str, str],
+) -> dict[str, OpenSection]:
+    """Give composing sections the sections that they build on; note those that can't have them.
+
+    Returns:
+        The sections that can be used, each before those that it builds on.
+    """
     edges = {
         name: {target for client in section.clients for target in client.names}
         for name, section in surroundings.items()
     }
-    for name in sections_in_cycles(edges):
-        del opened[name]
+    below = {name: reachable(edges, name) for name in edges}
+    for name in [name for name in opened if name in below[name]]:
         problem = Problem(f"keyManagement.{name}", "builds on itself, directly or through others")
         broken[name] = ConfigError(problem)
-    for name, section in surroundings.items():
-        if name in opened:
-            for client in section.clients:
-                client.bind({**broken, **opened})
+    # The innermost first, so that what is broken there is known further out.
+    for name in sorted(opened, key=lambda name: len(below[name])):
+        base = next((c.name for c in surroundings[name].clients if c.name in broken), None)
+        if base is not None and name not in broken:
+            message = f"builds on the section {base!r}, which can't be used: {broken[base]}"
+            broken[name] = ConfigError(Problem(f"keyManagement.{name}", message))
+    usable = [name for name in opened if name not in broken]
+    for name in usable:
+        for client in surroundings[name].clients:
+            client.bind({**broken, **opened}, labels)
+    return {name: opened[name] for name in sorted(usable, key=lambda name: -len(below[name]))}
