@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from keyhinge import KeyManager
 from keyhinge_local import keyfile
-from keyhinge_store import SecretStore
+from keyhinge_store import NewSecret, SecretStore
 
 OpenKeys = Callable[..., KeyManager]
 
@@ -69,3 +70,59 @@ def open_store(database_url: str) -> Iterator[Callable[..., SecretStore]]:
 def store(open_store: Callable[..., SecretStore], open_keys: OpenKeys) -> SecretStore:
     """A store under the section `one`."""
     return open_store(open_keys("one"))
+
+
+class Database:
+    """One fresh database, with what tests need to look behind the store's back."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = sa.create_engine(url)
+        self.is_sqlite = url.startswith("sqlite")
+
+    def execute(self, statement: str, **values: object) -> list[Any]:
+        """Run one statement in a transaction of its own; give its rows, if it has any."""
+        with self.engine.begin() as connection:
+            result = connection.execute(sa.text(statement), values)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def dump(self) -> str:
+        """Everything that stands in the table, as one text."""
+        return "\n".join(map(repr, self.execute("SELECT * FROM secrets")))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The database that `open_store` and `store` use."""
+    opened = Database(database_url)
+    yield opened
+    opened.engine.dispose()
+
+
+Secrets = dict[tuple[str, str], bytes]
+
+
+@pytest.fixture
+def fill() -> Callable[[SecretStore, int], Secrets]:
+    """Stores secrets and tells what was stored: `fill(store, 1000)`."""
+
+    def fill(store: SecretStore, count: int) -> Secrets:
+        secrets = [
+            NewSecret(f"acct_{n % 17}", f"kind_{n % 3}", f"PLAIN-{n}-tökén", f"s{n:05}")
+            for n in range(count)
+        ]
+        store.put_many(secrets)
+        return {(s.account_id, str(s.secret_id)): str(s.value).encode() for s in secrets}
+
+    return fill
+
+
+@pytest.fixture
+def everything() -> Callable[[SecretStore], Secrets]:
+    """Decrypts every secret of a store; one that fails raises."""
+
+    def everything(store: SecretStore) -> Secrets:
+        found = store.get_many(info.key for info in store.list())
+        return {key: outcome.value for key, outcome in found.items()}
+
+    return everything

@@ -73,7 +73,7 @@ class AsyncSecretStore(StoreBase):
 
         async def create() -> None:
             engine = self.engine
-            if self._own_url is not None:
+            if self._lacks_file(self._own_url):
                 engine = make_async_engine(self._own_url, create=True)
             try:
                 async with engine.begin() as connection:
@@ -137,7 +137,7 @@ class AsyncSecretStore(StoreBase):
 
     async def get_many(
         self, keys: Iterable[tuple[str, str]], *, connection: AsyncConnection | None = None
-    ) -> dict[SecretKey, Outcome[bytes]]:
+    ) -> dict[tuple[str, str], Outcome[bytes]]:
         """Read and decrypt many secrets; see `SecretStore.get_many`."""
         wanted = keys_of(keys)
         rows = await self._run(partial(read_rows, layout=self.layout, keys=wanted), connection)

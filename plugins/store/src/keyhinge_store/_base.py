@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import sqlalchemy as sa
 
@@ -27,7 +27,7 @@ from keyhinge_store._book import (
     sealed_rows,
     unencrypting,
 )
-from keyhinge_store._database import require_file
+from keyhinge_store._database import require_file, sqlite_file
 from keyhinge_store._layout import Layout, Row, make_layout
 from keyhinge_store._statements import Plain, list_rows, rebound, write_rows
 from keyhinge_store._table import DEFAULT_TABLE, check_table
@@ -71,6 +71,11 @@ class StoreBase:
         if url is not None and not self._checked:
             require_file(url)
         return checked
+
+    @staticmethod
+    def _lacks_file(url: sa.URL | None) -> TypeGuard[sa.URL]:
+        """Tell whether a URL of ours needs another engine to make its SQLite file."""
+        return url is not None and sqlite_file(url) is not None
 
     def _create(self, connection: sa.Connection) -> None:
         """Make the table if there is none; look at it if there is one."""
@@ -144,7 +149,7 @@ class StoreBase:
         items: dict[SecretKey, Decrypt],
         errors: dict[SecretKey, InvalidCiphertextError],
         opened: Sequence[Outcome[bytes]],
-    ) -> dict[SecretKey, Outcome[bytes]]:
+    ) -> dict[tuple[str, str], Outcome[bytes]]:
         """Bring what was decrypted and what couldn't be parsed together, in the rows' order."""
         by_key = dict(zip(items, opened, strict=True))
         return {

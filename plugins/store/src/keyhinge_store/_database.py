@@ -17,7 +17,7 @@ from keyhinge_store._errors import DatabaseMissingError
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-__all__ = ["make_async_engine", "make_engine", "parse_url", "require_file"]
+__all__ = ["make_async_engine", "make_engine", "parse_url", "require_file", "sqlite_file"]
 
 T = TypeVar("T")
 

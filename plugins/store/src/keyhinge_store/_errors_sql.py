@@ -33,6 +33,14 @@ _BY_STATE = {
 }
 # Connection trouble, out of resources, stopped by an operator, rolled back by the server.
 _RETRYABLE_CLASSES = ("08", "40", "53", "57")
+# Where there is no SQLSTATE: in SQLite, and in libpq before a connection stands. Such text is
+# looked at, and never shown.
+_BY_TEXT = (
+    ("role ", "28000"),
+    ("password authentication", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("does not exist", "3D000"),
+)
 _SQLITE_REASONS = (
     ("unable to open", DatabaseMissingError, "the SQLite file isn't there or can't be opened"),
     ("locked", DatabaseUnavailableError, "the SQLite file is locked by another process"),
@@ -89,17 +97,29 @@ def translated(error: sa.exc.SQLAlchemyError) -> Exception:
     if is_disconnect(error) or state[:2] in _RETRYABLE_CLASSES:
         return DatabaseUnavailableError("the connection to the database was lost", sqlstate=state)
     if not state:
-        text = str(getattr(error, "orig", ""))
+        return _without_state(error)
+    name = type(getattr(error, "orig", None) or error).__name__
+    msg = f"the database refused the statement: {name} (SQLSTATE {state})"
+    return DatabaseError(msg, sqlstate=state)
+
+
+def _without_state(error: sa.exc.SQLAlchemyError) -> Exception:
+    original = getattr(error, "orig", None)
+    text = str(original)
+    if type(original).__module__.startswith(("sqlite3", "aiosqlite")):
         for part, kind, message in _SQLITE_REASONS:
             if part in text:
-                return _make(kind, message, state)
-        if isinstance(error, sa.exc.TimeoutError):
-            return DatabaseUnavailableError("no connection of the pool became free in time")
-        if isinstance(error, sa.exc.OperationalError):
-            return DatabaseUnavailableError("the database can't be reached")
-    name = type(getattr(error, "orig", None) or error).__name__
-    suffix = f" (SQLSTATE {state})" if state else ""
-    return DatabaseError(f"the database refused the statement: {name}{suffix}", sqlstate=state)
+                return _make(kind, message, "")
+    elif isinstance(error, sa.exc.OperationalError):
+        for part, state in _BY_TEXT:
+            if part in text:
+                return _make(*_BY_STATE[state], state)
+    if isinstance(error, sa.exc.TimeoutError):
+        return DatabaseUnavailableError("no connection of the pool became free in time")
+    if isinstance(error, sa.exc.OperationalError):
+        return DatabaseUnavailableError("the database can't be reached")
+    name = type(original or error).__name__
+    return DatabaseError(f"the database refused the statement: {name}")
 
 
 def _make(kind: type[Exception], message: str, state: str) -> Exception:

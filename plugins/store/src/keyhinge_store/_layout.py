@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -40,29 +41,58 @@ class Layout:
     value: str = "secret"
     encrypted_at: str | None = "encrypted_at"
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column that reading needs, and that a write is guarded with, each once."""
+    columns: tuple[str, ...] = attrs.field(init=False)
+    """Every column that reading needs, and that a write is guarded with, each once."""
+
+    # Which parts of a row are what, found out once: this runs for every row.
+    _key: Callable[[Row], Key] = attrs.field(init=False, repr=False, eq=False)
+    _bound: Callable[[Row], Key] = attrs.field(init=False, repr=False, eq=False)
+    _labels: Callable[[Row], Key] = attrs.field(init=False, repr=False, eq=False)
+    _text: Callable[[Row], Any] = attrs.field(init=False, repr=False, eq=False)
+
+    @columns.default
+    def _all_columns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.key, *self.bound, *self.labels, self.value)))
+
+    @_key.default
+    def _key_getter(self) -> Callable[[Row], Key]:
+        return self._getter(self.key)
+
+    @_bound.default
+    def _bound_getter(self) -> Callable[[Row], Key]:
+        return self._getter(self.bound)
+
+    @_labels.default
+    def _labels_getter(self) -> Callable[[Row], Key]:
+        return self._getter(self.labels)
+
+    @_text.default
+    def _text_getter(self) -> Callable[[Row], Any]:
+        return itemgetter(self.columns.index(self.value))
+
+    def _getter(self, names: tuple[str, ...]) -> Callable[[Row], Key]:
+        if len(names) == 1:  # itemgetter would give the item itself, not a tuple of one
+            index = self.columns.index(names[0])
+            return lambda row: (row[index],)
+        return itemgetter(*map(self.columns.index, names))
 
     def key_of(self, row: Row) -> Key:
         """Give a row's primary key."""
-        return tuple(row[index] for index in self._indexes(self.key))
+        return self._key(row)
 
     def context_of(self, row: Row) -> dict[str, str]:
         """Give the context that a row's value is bound to."""
         context = {"table": self.label, "column": self.value}
-        for name, index in zip(self.bound, self._indexes(self.bound), strict=True):
-            context[name] = row[index]
+        context.update(zip(self.bound, self._bound(row), strict=True))
         return context
 
     def labels_of(self, row: Row) -> tuple[Any, ...]:
         """Give what the row's columns say about section, key id and version."""
-        return tuple(row[index] for index in self._indexes(self.labels))
+        return self._labels(row)
 
     def text_of(self, row: Row) -> Any:
         """Give what stands in the value's column: text, if all is well."""
-        return row[self._indexes((self.value,))[0]]
+        return self._text(row)
 
     def item_of(self, row: Row) -> Decrypt:
         """Turn a row into an item to decrypt.
@@ -84,10 +114,6 @@ class Layout:
             )
             raise InvalidCiphertextError(msg)
         return Decrypt(value, self.context_of(row))
-
-    def _indexes(self, names: tuple[str, ...]) -> tuple[int, ...]:
-        columns = self.columns
-        return tuple(columns.index(name) for name in names)
 
 
 def make_layout(

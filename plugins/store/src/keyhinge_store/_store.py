@@ -85,9 +85,9 @@ class SecretStore(StoreBase):
         """
 
         def create() -> None:
-            engine = (
-                self.engine if self._own_url is None else make_engine(self._own_url, create=True)
-            )
+            engine = self.engine
+            if self._lacks_file(self._own_url):
+                engine = make_engine(self._own_url, create=True)
             try:
                 with engine.begin() as connection:
                     self._create(connection)
@@ -198,7 +198,7 @@ class SecretStore(StoreBase):
 
     def get_many(
         self, keys: Iterable[tuple[str, str]], *, connection: sa.Connection | None = None
-    ) -> dict[SecretKey, Outcome[bytes]]:
+    ) -> dict[tuple[str, str], Outcome[bytes]]:
         """Read and decrypt many secrets with few statements and few calls to the key service.
 
         Args:
