@@ -11,7 +11,7 @@ else:
     import tomli as tomllib
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_ext"))
+sys.path[:0] = [str(HERE / "_ext"), str(HERE / "_generators")]
 
 project = "Keyhinge"
 author = "The Keyhinge developers"
@@ -32,6 +32,7 @@ extensions = [
 exclude_patterns = ["_generated", "examples/*/README.md"]
 suppress_warnings: list[str] = []
 root_doc = "index"
+default_role = "code"  # docstrings have single backticks
 language = "en"
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]

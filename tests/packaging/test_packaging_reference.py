@@ -1,0 +1,139 @@
+"""The reference is complete: each hook, argument, setting, error, command and public name."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+
+import keyhinge
+import keyhinge_local
+import keyhinge_store
+from keyhinge import KeyhingeError
+from keyhinge._contract import PluginManager
+from keyhinge._discovery import Registry
+from keyhinge._schema import json_schema
+from keyhinge_cli import cli
+
+INCLUDE = re.compile(r"```\{include\} /_generated/(?P<name>\S+)\n```")
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    """Return a function that gives a page of the reference with its generated parts in place."""
+    parts: dict[str, str] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(root / "docs" / "_generators"))
+        for path in (root / "docs" / "_generators").glob("[!_]*.py"):
+            spec = importlib.util.spec_from_file_location(f"reference_{path.stem}", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            parts.update(module.generate())
+
+    def read(name):
+        text = (root / "docs" / "reference" / name).read_text(encoding="utf-8")
+        return INCLUDE.sub(lambda match: parts[match["name"]], text)
+
+    return read
+
+
+def chapter(text: str, title: str) -> str:
+    """Return what stands under a heading of the third level."""
+    _, found, rest = text.partition(f"\n### {title}\n")
+    assert found, f"there is no chapter {title}"
+    return rest.partition("\n### ")[0].partition("\n## ")[0]
+
+
+def hooks() -> Iterator[tuple[str, list[str]]]:
+    """Yield each hook that pluggy knows the specification of, with its arguments."""
+    manager = PluginManager()
+    for name, caller in sorted(vars(manager.hook).items()):
+        if name.startswith("keyhinge_"):
+            yield name, list(caller.spec.argnames)
+
+
+def test_there_are_hooks():
+    """The next test would pass if none were found."""
+    assert {"keyhinge_configure", "keyhinge_encrypt", "keyhinge_operation"} < dict(hooks()).keys()
+
+
+@pytest.mark.parametrize(("name", "arguments"), list(hooks()))
+def test_every_hook_and_argument_is_in_the_reference(page, name, arguments):
+    """Each hook has a chapter with its signature and a line for each argument."""
+    text = chapter(page("hooks.md"), f"`{name}`")
+    assert f"def {name}(" in text
+    assert [argument for argument in arguments if f"\n- `{argument}`: " not in text] == []
+
+
+def test_no_hook_is_made_up(page):
+    """Each hook that the reference has a chapter about is specified."""
+    named = set(re.findall(r"^### `(keyhinge_\w+)`$", page("hooks.md"), re.MULTILINE))
+    assert named == dict(hooks()).keys()
+
+
+def test_every_setting_is_in_the_reference(page):
+    """Each key of each installed provider, of the options and of `store` is there."""
+    registry = Registry()
+    providers = {name: registry.load(name).settings for name in registry.names()}
+    schema = json_schema(providers, blocks={"store": keyhinge_store.StoreSettings})
+    blocks = [schema["$defs"][f"provider-{name}"] for name in providers]
+    blocks += [schema["properties"]["store"]]
+    blocks += [schema["properties"]["keyManagement"]["properties"]["options"]]
+    keys = {key for block in blocks for key in block["properties"]}
+    assert {"keyFile", "url", "urlFile", "requireEncryption"} < keys
+    text = page("configuration.md")
+    assert [key for key in sorted(keys) if f"| `{key}` |" not in text] == []
+
+
+def test_every_error_is_in_the_reference(page):
+    """Each public error has a chapter that says what to do."""
+    errors = {
+        thing.__name__
+        for module in (keyhinge, keyhinge_store, keyhinge_local)
+        for thing in map(vars(module).get, module.__all__)
+        if inspect.isclass(thing) and issubclass(thing, KeyhingeError)
+    }
+    text = page("errors.md")
+    assert len(errors) > 25
+    for name in errors:
+        assert "**What to do.**" in chapter(text, name)
+
+
+@pytest.mark.parametrize("module", [keyhinge, keyhinge_store], ids=lambda module: module.__name__)
+def test_every_public_name_is_in_the_reference(page, module):
+    """Whatever is exported is written about on one of the pages."""
+    names = ["python.md", "store.md", "hooks.md", "errors.md", "configuration.md", "formats.md"]
+    text = "\n".join(map(page, names))
+    missing = [name for name in module.__all__ if not re.search(rf"\b{name}\b", text)]
+    assert missing == []
+
+
+def test_every_command_has_help():
+    """The reference of the command line is made from the help texts, so there must be one."""
+
+    def walk(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+        yield path, command
+        if isinstance(command, click.Group):
+            with click.Context(command) as context:
+                for name in command.list_commands(context):
+                    child = command.get_command(context, name)
+                    assert child is not None
+                    yield from walk(child, f"{path} {name}")
+
+    commands = dict(walk(cli, "keyhinge"))
+    assert "keyhinge local rotate" in commands
+    assert [path for path, command in commands.items() if not command.help] == []
+    silent = [
+        f"{path} {option.opts[0]}"
+        for path, command in commands.items()
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    assert silent == []
