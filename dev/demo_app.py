@@ -16,10 +16,9 @@ from pathlib import Path
 from types import FrameType
 
 from keyhinge import KeyManager
-from keyhinge_store import NewSecret, SecretStore
+from keyhinge_store import NewSecret, SecretStore, open_store
 
 EXPECTED = Path("expected.json")
-DATABASE = "sqlite:///secrets.db"
 
 
 def load() -> dict[str, str]:
@@ -44,7 +43,7 @@ def fill(count: int) -> None:
     """Store `count` secrets."""
     expected = load()
     new = [NewSecret(f"acct_{number % 50}", "plaid", token()) for number in range(count)]
-    with KeyManager.open() as keys, SecretStore(DATABASE, keys) as store:
+    with KeyManager.open() as keys, open_store(keys) as store:
         for each, secret_id in zip(new, store.put_many(new), strict=True):
             expected[f"{each.account_id}/{secret_id}"] = str(each.value)
     save(expected)
@@ -117,14 +116,14 @@ def report() -> None:
 
 def run() -> None:
     """Work until SIGTERM; SIGHUP reads the configuration again."""
-    with KeyManager.open() as keys, SecretStore(DATABASE, keys) as store:
+    with KeyManager.open() as keys, open_store(keys) as store:
         Writer(store).run()
 
 
 def prove() -> None:
     """Compare every secret in the store with what was written."""
     expected = load()
-    with KeyManager.open() as keys, SecretStore(DATABASE, keys) as store:
+    with KeyManager.open() as keys, open_store(keys) as store:
         stored = [info.key for info in store.list()]
         found = {"/".join(key): outcome.value for key, outcome in store.get_many(stored).items()}
     if found != {key: value.encode() for key, value in expected.items()}:
