@@ -29,6 +29,10 @@ class SetupError(Exception):
     """The environment can't be made; the message says what to do about it."""
 
 
+class InstallError(SetupError):
+    """The environment is there, but its packages don't install."""
+
+
 def main(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run one of the commands and turn what can go wrong into a message and an exit code."""
     try:
@@ -44,7 +48,7 @@ def run_nox(arguments: Sequence[str]) -> int:
     """Run nox on this repository with `arguments`; without any, all default sessions."""
     try:
         python = environment(".venv-nox", ["nox[uv]>=2025.11.12"])
-    except SetupError:
+    except InstallError:
         # uv has no wheel for every platform. Nox works without it, only slower.
         python = environment(".venv-nox", ["nox>=2025.11.12"])
     noxfile = str(ROOT / "noxfile.py")
@@ -69,7 +73,8 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
         requirements: arguments for ``pip install``.
 
     Raises:
-        SetupError: there is no way to make an environment here, or the packages don't install.
+        SetupError: there is no way to make an environment here.
+        InstallError: the packages don't install.
     """
     folder = ROOT / name
     stamp = folder / "keyhinge-stamp"
@@ -149,4 +154,4 @@ def run(command: Sequence[str], failure: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise SetupError("\n".join([*done.stdout.splitlines()[-TAIL:], "", failure]))
+        raise InstallError("\n".join([*done.stdout.splitlines()[-TAIL:], "", failure]))
