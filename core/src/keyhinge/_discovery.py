@@ -104,7 +104,7 @@ class Registry:
 
     def _load(self, name: str) -> LoadedProvider:
         if name in self._given:
-            return _checked(name, "given to KeyManager.open", self._given[name])
+            return _checked(name, "the application (providers=)", self._given[name])
         points = self._points.get(name, [])
         if not points:
             raise ProviderNotFoundError(self._not_found(name))
