@@ -181,7 +181,9 @@ def _encode_value(key: str, value: object) -> bytes:
     if not 1 <= len(raw) <= MAX_VALUE_BYTES:
         msg = f"context value of {key!r} has {len(raw)} bytes; 1 to {MAX_VALUE_BYTES} are allowed"
         raise InvalidContextError(msg)
-    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+    # ASCII has as many bytes as characters, and no surrogates to look for one by one.
+    plain = len(raw) == len(value)
+    if "\0" in value or (not plain and any("\ud800" <= char <= "\udfff" for char in value)):
         msg = f"context value of {key!r} holds a NUL or half of a surrogate pair"
         raise InvalidContextError(msg)
     return raw

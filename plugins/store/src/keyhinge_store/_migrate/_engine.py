@@ -14,6 +14,7 @@ from keyhinge_store._errors_sql import guarded, translated
 from keyhinge_store._layout import Key
 from keyhinge_store._migrate._apply import Applier
 from keyhinge_store._migrate._convert import Converter, KeysFailedError
+from keyhinge_store._migrate._in_order import InOrder
 from keyhinge_store._migrate._plan import (
     Plan,
     count_matching,
@@ -235,16 +236,17 @@ class _Run:
     def _sweep(self, converter: Converter, applier: Applier) -> None:
         self._tally.start_sweep()
         after: Key | None = None
-        while rows := self._reader.page(after):
-            changes = converter.convert(rows)
-            if not self._dry_run:
-                applier.apply(changes)
-            after = self._plan.layout.key_of(rows[-1])
-            self._tally.done += len(rows)
-            if self._on_progress is not None:
-                self._on_progress(self._tally.progress(self._matched))
-            if not self._wait(self._writer.pause):
-                return
+        with InOrder(applier.apply, threaded=self._writer.threaded) as writes:
+            while rows := self._reader.page(after):
+                changes = converter.convert(rows)
+                if not self._dry_run:
+                    writes.submit(changes)
+                after = self._plan.layout.key_of(rows[-1])
+                self._tally.done += len(rows)
+                if self._on_progress is not None:
+                    self._on_progress(self._tally.progress(self._matched))
+                if not self._wait(self._writer.pause):
+                    return
 
     def _wait(self, seconds: float) -> bool:
         """Wait, in small steps so that a request to stop is heard. False if there was one."""

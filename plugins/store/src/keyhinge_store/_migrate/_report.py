@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -152,6 +153,7 @@ class Tally:
     sweeps: int = 0
     calls: dict[str, KeyCalls] = attrs.field(factory=dict)
     started: float = attrs.field(factory=time.monotonic)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, repr=False, eq=False)
 
     def start_sweep(self) -> None:
         """Begin a pass over the table. Failures are counted anew, as each pass meets them."""
@@ -161,9 +163,10 @@ class Tally:
 
     def fail(self, failure: RowFailure) -> None:
         """Count a row that failed, and keep the first of them."""
-        self.failed += 1
-        if len(self.failures) < SHOWN_FAILURES:
-            self.failures.append(failure)
+        with self._lock:  # batches are converted and written at the same time
+            self.failed += 1
+            if len(self.failures) < SHOWN_FAILURES:
+                self.failures.append(failure)
 
     def called(self, section: str, values: int) -> None:
         """Count a batch that a key service was asked."""

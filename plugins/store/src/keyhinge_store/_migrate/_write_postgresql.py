@@ -29,6 +29,7 @@ class PostgresqlWriter:
         layout: The table.
     """
 
+    threaded = True
     pause = 0.0
 
     def __init__(self, engine: sa.Engine, layout: Layout) -> None:

@@ -30,6 +30,7 @@ class SqliteWriter:
         layout: The table.
     """
 
+    threaded = False  # in the rollback journal's modes readers and the writer wait for each other
     pause = _PAUSE
 
     def __init__(self, engine: sa.Engine, layout: Layout) -> None:

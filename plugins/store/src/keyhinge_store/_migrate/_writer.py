@@ -18,6 +18,8 @@ class AlteredError(Exception):
 class Writer(Protocol):
     """Writes batches of changes, each in one short transaction."""
 
+    threaded: bool
+    """Whether a batch may be written while the next one is read."""
     pause: float
     """Seconds to leave the database to others after each batch."""
 
