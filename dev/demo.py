@@ -70,6 +70,11 @@ class Session:
             msg = f"`{command}` ended with exit code {done.returncode}, not {code}"
             raise DemoError(msg)
 
+    def end_line(self) -> None:
+        """End the line behind a secret: the command does that only on a terminal."""
+        if not sys.stdout.isatty():
+            print(flush=True)
+
     def start(self, command: str) -> subprocess.Popen[bytes]:
         """Show a command and leave it running."""
         print(f"{self.bold}$ {command} &{self.plain}", flush=True)
@@ -138,7 +143,8 @@ def look(session: Session) -> None:
     session.say("No token stands in the file: grep finds none, so it ends with exit code 1.")
     session.run("grep --quiet access-token secrets.db", code=1)
     session.title("4. Whoever has the key reads them")
-    session.run("keyhinge secrets get --account anna --id 1; echo")
+    session.run("keyhinge secrets get --account anna --id 1")
+    session.end_line()
 
 
 def add_section(session: Session) -> None:
@@ -183,7 +189,8 @@ def prove(session: Session) -> None:
     session.title("10. The first key isn't needed any more (older backups still need it)")
     session.run("mv keyhinge.key retired.key")
     session.run("keyhinge verify")
-    session.run("keyhinge secrets get --account anna --id 1; echo")
+    session.run("keyhinge secrets get --account anna --id 1")
+    session.end_line()
 
 
 def edit(old: str, new: str) -> None:

@@ -56,7 +56,7 @@ class Writer:
     def __init__(self, store: SecretStore) -> None:
         self.store = store
         self.expected = load()
-        self.ids = list(self.expected)
+        self.ids = [key for key in self.expected if key.startswith("acct_")]
         self.stopping = self.reloading = False
         self.done = {"added": 0, "replaced": 0, "read": 0, "deleted": 0}
         signal.signal(signal.SIGTERM, self.stop)
