@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from keyhinge._configuration import load_configuration
+from keyhinge._configuration import Configuration, read_configuration
 from keyhinge._discovery import Registry
-from keyhinge._errors import ConfigError, Problem
+from keyhinge._errors import ConfigError, Problem, ProviderError
 from keyhinge._sections import Plan, Sections, make_plan, open_sections
 
 __all__ = ["Config", "Loader"]
@@ -47,15 +47,19 @@ class Loader:
         Raises:
             ConfigError: The configuration is wrong.
         """
-        configuration = load_configuration(self._config, self._environ)
+        configuration = read_configuration(self._config, self._environ)
+        registry = Registry(self._providers)
+        if configuration.errors:
+            raise _everything_wrong(configuration, registry)
         if configuration.path is not None:
             # The same file when it is read again, wherever the process has gone meanwhile.
             self._config = configuration.path.absolute()
-        for problem in configuration.warnings:
+        plan = make_plan(configuration, registry)
+        for problem in (*configuration.warnings, *plan.warnings()):
             log.warning(
                 "%s: %s", configuration.source, problem, extra={"event": "keyhinge.config_warning"}
             )
-        return make_plan(configuration, Registry(self._providers))
+        return plan
 
     def open(self, plan: Plan) -> Sections:
         """Configure every section, and refuse a primary that must encrypt and doesn't.
@@ -79,3 +83,18 @@ class Loader:
                 extra={"event": "keyhinge.not_encrypted", "section": name},
             )
         return sections
+
+
+def _everything_wrong(configuration: Configuration, registry: Registry) -> ConfigError:
+    """Put what is wrong with the file and with its primary section into one error."""
+    problems = list(configuration.errors)
+    primary = configuration.sections.get(configuration.primary)
+    if primary is not None:
+        try:
+            settings: type | None = registry.load(primary.type).settings
+        except ProviderError:
+            settings = None  # raised by itself once the file is right
+        problems += configuration.check_section(primary.name, settings)
+    errors = dict.fromkeys(problem for problem in problems if problem.severity == "error")
+    ordered = sorted(errors, key=lambda problem: problem.line or 0)
+    return ConfigError(ordered, source=configuration.source)
