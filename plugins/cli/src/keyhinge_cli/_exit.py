@@ -85,6 +85,8 @@ def code_of(error: BaseException) -> int:
     if isinstance(error, CliError):
         return error.code
     names = _names(error)
+    if "KeyFileError" in names and getattr(error, "kind", "") == "io":
+        return FAILED  # a disk or a lock, not what was asked for
     if "MigrationStoppedError" not in names and not names.isdisjoint(_USAGE_ERRORS):
         return USAGE
     retryable: Any = getattr(error, "retryable", False)

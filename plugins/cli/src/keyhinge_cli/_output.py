@@ -58,19 +58,22 @@ class Output:
         if not self.as_json:
             _write(sys.stdout, safe(text))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True
+    ) -> None:
         """Write a table for people; nothing with `--json`, and nothing if there are no rows.
 
         Args:
             columns: The headings.
             rows: The cells, as text that may be hostile.
+            header: Whether to write the headings; not where it is another page of a table.
         """
         if self.as_json or not rows:
             return
         if is_terminal(sys.stdout):
-            _rich_table(columns, rows)
+            _rich_table(columns, rows, header=header)
         else:
-            for line in aligned([columns, *rows]):
+            for line in aligned([columns, *rows])[0 if header else 1 :]:
                 _write(sys.stdout, line)
 
     def note(self, text: str) -> None:
@@ -79,6 +82,11 @@ class Output:
             _write(sys.stderr, _json("note", {"message": text}))
         else:
             _write(sys.stderr, safe(text, keep="\n"))
+
+    def urgent(self, text: str) -> None:
+        """Say something from within a signal handler, whatever is being written just now."""
+        line = _json("note", {"message": text}) if self.as_json else text
+        os.write(2, f"{line}\n".encode())  # a Python stream can't be entered twice
 
     def warn(self, message: str, **fields: Any) -> None:
         """Warn on standard error, about the same thing only once."""
@@ -120,13 +128,13 @@ def _jsonable(value: Any) -> Any:
     raise TypeError(msg)
 
 
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=header)
     for column in columns:
         # Folded, never cut: the end of a key id matters as much as its beginning.
         table.add_column(column, overflow="fold")

@@ -11,6 +11,7 @@ import click
 from keyhinge_cli._exit import FAILED, USAGE, CliError
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._plugins import is_installed, keyfile, plugin
+from keyhinge_cli._session import quiet_logging
 
 KEY_FILE = "keyhinge.key"
 DATABASE = "secrets.db"
@@ -71,9 +72,7 @@ def init(invocation: Invocation, directory: Path | None) -> None:
     _refuse_existing(config, key, database)
     keyfile().init(key)
     _write_config(config, key)
-    made = is_installed("store")
-    if made:
-        _make_database(config)
+    made = is_installed("store") and _make_database(invocation, config)
     _report(invocation, config, key, database if made else None)
 
 
@@ -121,12 +120,19 @@ def _write_config(config: Path, key: Path) -> None:
     raise CliError(f"nothing was written, since {config} can't be: {reason}", FAILED)
 
 
-def _make_database(config: Path) -> None:
-    from keyhinge import KeyManager
+def _make_database(invocation: Invocation, config: Path) -> bool:
+    from keyhinge import KeyhingeError, KeyManager
 
-    # Without the environment: KEYHINGE_DATABASE may name another one.
-    with KeyManager.open(config) as keys, plugin("store").open_store(keys, environ={}) as store:
-        store.create_tables()
+    quiet_logging()
+    try:
+        # Without the environment: KEYHINGE_DATABASE may name another one.
+        with KeyManager.open(config) as keys, plugin("store").open_store(keys, environ={}) as store:
+            store.create_tables()
+        return True
+    except KeyhingeError as error:
+        reason = str(error)
+    invocation.out.warn(f"the database couldn't be made: {reason}", code="cli.no-database")
+    return False
 
 
 def _report(invocation: Invocation, config: Path, key: Path, database: Path | None) -> None:
@@ -141,6 +147,8 @@ def _report(invocation: Invocation, config: Path, key: Path, database: Path | No
     option = "" if config == Path("config.yaml") else f" --config {config}"
     steps = [f"keyhinge check{option}"]
     if database is None:
-        steps += ['pip install "keyhinge[store]"', f"keyhinge store init{option}"]
+        if not is_installed("store"):
+            steps.append('pip install "keyhinge[store]"')
+        steps.append(f"keyhinge store init{option}")
     steps.append(f"keyhinge secrets put{option} --account acct_1 --kind api-token")
     out.note("\nNext:" + "".join(f"\n  {step}" for step in steps))

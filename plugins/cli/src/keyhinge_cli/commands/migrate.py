@@ -40,6 +40,14 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Rows in a batch: one call to each key service and one transaction.",
         ),
+        click.option(
+            "--patience",
+            type=click.FloatRange(min=0),
+            default=60,
+            show_default=True,
+            metavar="SECONDS",
+            help="For how long a key service that is down or throttles is tried again.",
+        ),
         click.option("--dry-run", is_flag=True, help="Do everything but write."),
     ):
         command = option(command)
@@ -68,6 +76,7 @@ def migrate(
     allow_plaintext: bool,
     dry_run: bool,
     batch_size: int,
+    patience: float,
     allow_empty: bool,
 ) -> None:
     """Bring the stored values of other sections to the primary section, or to another one.
@@ -82,6 +91,7 @@ def migrate(
         "allow_plaintext": allow_plaintext,
         "dry_run": dry_run,
         "batch_size": batch_size,
+        "patience": patience,
     }
     _run(invocation, plugin("store").migrate, options, allow_empty=allow_empty)
 
@@ -96,13 +106,19 @@ def rewrap(
     section: str | None,
     dry_run: bool,
     batch_size: int,
+    patience: float,
     allow_empty: bool,
 ) -> None:
     """Bring the stored values of a SECTION (the primary) to its newest key version.
 
     Like `migrate`, it runs beside applications, and can be stopped and run again.
     """
-    options = {"section": section, "dry_run": dry_run, "batch_size": batch_size}
+    options = {
+        "section": section,
+        "dry_run": dry_run,
+        "batch_size": batch_size,
+        "patience": patience,
+    }
     _run(invocation, plugin("store").rewrap, options, allow_empty=allow_empty)
 
 
@@ -114,7 +130,7 @@ def _run(
     with (
         open_keys(invocation) as keys,
         open_store(invocation, keys) as store,
-        stoppable(lambda: out.note(_STOPPING)) as stop,
+        stoppable(lambda: out.urgent(_STOPPING)) as stop,
         progress(out) as on_progress,
     ):
         try:
@@ -124,7 +140,10 @@ def _run(
     code = _code(report, stop, stopped, allow_empty=allow_empty)
     _show(out, report, code)
     if stopped is not None:
-        raise stopped
+        raise stopped  # its message says how to go on
+    advice = _advice(report, code)
+    if advice:
+        out.note(advice)
     finish(code)
 
 
@@ -166,9 +185,6 @@ def _show(out: Output, report: MigrationReport, code: int) -> None:
         out.warn(f"left as it was: {key}: {failure.message}", **fields)
     if report.failed > _SHOWN_FAILURES:
         out.note(f"… and {report.failed - _SHOWN_FAILURES:,} more; --json lists the first 100")
-    advice = _advice(report, code)
-    if advice:
-        out.note(advice)
 
 
 def _target(report: MigrationReport) -> str:

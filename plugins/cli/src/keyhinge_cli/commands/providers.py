@@ -7,6 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,19 +56,18 @@ sys.stdout.write("\\n" + mark + json.dumps(answer) + "\\n")
 def providers(invocation: Invocation, load: bool, verbose: bool) -> None:
     """List the installed providers, from the packages' metadata alone.
 
-    Exits with 1 if --load finds one that is broken.
+    Exits with 1 if two packages have the same one, or if --load finds one that is broken.
     """
     from keyhinge._discovery import installed_providers
 
     out = invocation.out
     found = installed_providers()
-    names = [each.name for each in found]
     rows = []
     broken = False
     for each in found:
-        state = _state(each, names, load=load)
+        state = _state(each, found, load=load)
         status, reason = state["status"], state["reason"]
-        broken = broken or status in {"broken", "conflict"}
+        broken = broken or bool(reason)
         rows.append([each.name, each.distribution, each.version, each.target, status])
         event = {key: state[key] for key in state if key != "traceback" or verbose}
         out.event(
@@ -78,21 +78,24 @@ def providers(invocation: Invocation, load: bool, verbose: bool) -> None:
             target=each.target,
             **event,
         )
-        if reason:
-            out.error(reason, provider=each.name)
+        if reason and not out.as_json:
+            out.warn(reason)
         if verbose and not out.as_json and state.get("traceback"):
             out.note(str(state["traceback"]).rstrip())
     out.table(["name", "distribution", "version", "target", "status"], rows)
     if not found:
         out.note('no provider is installed: pip install "keyhinge[local]", or another one')
-    finish(FAILED if load and broken else 0)
+    finish(FAILED if broken else 0)
 
 
-def _state(provider: InstalledProvider, names: list[str], *, load: bool) -> dict[str, Any]:
-    if names.count(provider.name) > 1:
+def _state(
+    provider: InstalledProvider, found: Sequence[InstalledProvider], *, load: bool
+) -> dict[str, Any]:
+    owners = [str(each) for each in found if each.name == provider.name]
+    if len(owners) > 1:
         reason = (
-            f"{provider.distribution} isn't the only installed package with a provider called "
-            f"{provider.name!r}; a section that uses it is an error until one is uninstalled"
+            f"more than one installed package has a provider called {provider.name!r}: "
+            f"{' and '.join(owners)}. Uninstall the one that you don't want"
         )
         return {"status": "conflict", "reason": reason}
     return _tried(provider) if load else {"status": "installed", "reason": ""}

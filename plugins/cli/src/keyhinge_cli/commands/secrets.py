@@ -57,6 +57,7 @@ def put(
     single line is dropped; several lines are kept as they are.
     """
     with open_keys(invocation) as keys, open_store(invocation, keys) as store:
+        store.run(lambda _: None)  # a missing table is told before somebody types a secret
         made = store.put(
             account_id=account,
             kind=kind,
@@ -95,8 +96,8 @@ def list_(invocation: Invocation, account: str | None, kind: str | None) -> None
     empty = True
     with open_keys(invocation) as keys, open_store(invocation, keys) as store:
         for page in _pages(store, account, kind):
+            invocation.out.table(columns, [_row(info) for info in page], header=empty)
             empty = False
-            invocation.out.table(columns, [_row(info) for info in page])
             for info in page:
                 _list_event(invocation, info)
     if empty:

@@ -30,7 +30,7 @@ def verify(invocation: Invocation, allow_empty: bool) -> None:
     with (
         open_keys(invocation) as keys,
         open_store(invocation, keys) as store,
-        stoppable(lambda: out.note("stopping after this batch")) as stop,
+        stoppable(lambda: out.urgent("stopping after this batch")) as stop,
     ):
         report = plugin("store").verify(store, keys, on_progress=on_progress, stop=stop)
     if report.interrupted and stop.code is not None:

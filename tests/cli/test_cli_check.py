@@ -1,0 +1,86 @@
+"""`keyhinge check`, and the warning that secrets aren't encrypted."""
+
+from __future__ import annotations
+
+import pytest
+
+PLAIN = "  plaintext:\n  local: {keyFile: keyhinge.key}\n"
+
+
+def test_all_sections_or_those_named(run, project):
+    project.sections("local", PLAIN)
+    everything = run("check", "--json").events
+    assert {event["section"] for event in everything if event["event"] == "finding"} == {
+        "plaintext",
+        "local",
+    }
+    one = run("check", "local", "--json").events
+    assert {event["section"] for event in one[:-1]} == {"local"}
+    assert one[-1] == {"event": "summary", "sections": 1, "errors": 0, "exit_code": 0}
+    key = next(event for event in one if event.get("code") == "key")
+    assert key["data"]["key_id"].startswith("ks-")
+
+
+def test_an_unknown_section(run, project):
+    done = run("check", "locl")
+    assert done.code == 2
+    assert "Did you mean 'local'?" in done.err
+
+
+@pytest.mark.parametrize("damage", ["missing", "mode", "content"])
+def test_a_key_file_that_cannot_be_used(damage, run, project):
+    if damage == "missing":
+        project.key.unlink()
+    elif damage == "mode":
+        project.key.chmod(0o644)
+    else:
+        project.key.write_text("{}")
+    done = run("check")
+    assert done.code == 1
+    assert "keyhinge.key" in done.text
+    if damage == "mode":
+        assert "chmod 0600" in done.text
+
+
+def test_a_broken_section_beside_a_good_one(run, project):
+    project.sections("local", "  local: {keyFile: keyhinge.key}\n  other: {type: unheard-of}\n")
+    done = run("check")
+    assert done.code == 1
+    assert "section-unusable" in done.text
+    assert "round-trip" in done.text
+    assert run("check", "local").code == 0
+
+
+def test_only_outages_are_75(program, project, service):
+    project.sections("service", "  service:\n")
+    throttled = {**service, "SERVICE_THROTTLES": "1"}
+    done = program("check", env=throttled)
+    assert done.code == 75
+    assert "try again later" in done.err
+    assert program("check", env=service).code == 0
+    project.sections("service", "  service:\n  local: {keyFile: none}\n")
+    assert program("check", env=throttled).code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["check"], ["encrypt"], ["secrets", "list"], ["status", "--allow-empty"], ["store", "init"]],
+    ids=" ".join,
+)
+def test_plaintext_as_primary_is_said_at_each_command(arguments, run, project):
+    project.sections("plaintext", PLAIN)
+    done = run(*arguments, stdin=b"x")
+    assert done.code == 0
+    lines = [line for line in done.err.splitlines() if "doesn't encrypt" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: ")
+    [warning] = [e for e in run(*arguments, "--json", stdin=b"x").errors if e["event"] == "warning"]
+    assert warning["code"] == "keyhinge.not_encrypted"
+
+
+def test_required_encryption_refuses_plaintext(run, project, monkeypatch):
+    project.sections("plaintext", PLAIN)
+    monkeypatch.setenv("KEYHINGE_REQUIRE_ENCRYPTION", "1")
+    done = run("encrypt", stdin=b"x")
+    assert done.code == 2
+    assert done.out == b""

@@ -1,0 +1,120 @@
+"""`keyhinge providers`, with packages that are broken, hostile or in conflict."""
+
+from __future__ import annotations
+
+import pytest
+
+BROKEN = {
+    "import": "import a_module_that_is_missing\n",
+    "error": "raise RuntimeError('hunter2')\n",
+    "syntax": "def (\n",
+    "exit": "import sys\nsys.exit(0)\n",
+    "hard exit": "import os\nos._exit(0)\n",
+    "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
+    "no api": "keyhinge_settings = object\n",
+    "newer api": "keyhinge_api = 99\n",
+}
+
+
+def test_listed_from_metadata_alone(run):
+    done = run("providers", "--json")
+    assert done.code == 0
+    names = {event["name"]: event for event in done.events}
+    assert names["local"]["distribution"] == "keyhinge-local"
+    assert names["local"]["target"] == "keyhinge_local"
+    assert names["local"]["status"] == "installed"
+    assert "keyhinge-plaintext" in run("providers").text
+
+
+def test_listing_imports_none(program, install, tmp_path):
+    site = install("loud", f"open({str(tmp_path / 'imported')!r}, 'w').close()\n")
+    done = program("providers", env={"PYTHONPATH": str(site)})
+    assert done.code == 0
+    assert "their-package" in done.text
+    assert not (tmp_path / "imported").exists()
+
+
+def test_load_tries_each(program, service):
+    done = program("providers", "--load", "--json", env=service)
+    assert done.code == 0
+    assert {event["name"]: event["status"] for event in done.events} == {
+        "local": "ok",
+        "plaintext": "ok",
+        "service": "ok",
+    }
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_package_changes_nothing_and_load_names_it(kind, program, project, install):
+    env = {"PYTHONPATH": str(install("broken", BROKEN[kind]))}
+    value = program("encrypt", stdin=b"token", env=env)
+    assert value.code == 0
+    assert value.err == ""
+    assert program("decrypt", stdin=value.out, env=env).out == b"token"
+    assert program("check", env=env).code == 0
+    assert program("config", "check", env=env).code == 0
+    done = program("providers", "--load", "--json", env=env)
+    assert done.code == 1
+    states = {event["name"]: event for event in done.events}
+    assert states["broken"]["status"] == "broken"
+    assert "their-package 1.0" in states["broken"]["reason"]
+    assert states["local"]["status"] == "ok"
+    assert "hunter2" not in done.text + done.err
+    assert "traceback" not in states["broken"]
+
+
+def test_the_traceback_when_asked_for(program, install):
+    env = {"PYTHONPATH": str(install("broken", BROKEN["error"]))}
+    done = program("providers", "--load", "--verbose", env=env)
+    assert done.code == 1
+    assert "RuntimeError: hunter2" in done.err
+
+
+def test_one_that_never_ends_is_given_up(run, install, monkeypatch):
+    monkeypatch.setattr("keyhinge_cli.commands.providers._SECONDS", 2)
+    site = install("endless", "import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(site)
+    done = run("providers", "--load")
+    assert done.code == 1
+    assert "wasn't loaded within 2 s" in done.err
+
+
+def test_load_shows_a_package_no_secrets_of_the_environment(program, install, tmp_path):
+    seen = tmp_path / "seen"
+    site = install("nosy", f"import os\nopen({str(seen)!r}, 'w').write(repr(dict(os.environ)))\n")
+    env = {"PYTHONPATH": str(site), "VAULT_TOKEN": "hunter2", "KEYHINGE_DATABASE": "hunter2"}
+    assert program("providers", "--load", env=env).code == 1
+    assert seen.exists()
+    assert "hunter2" not in seen.read_text()
+
+
+def test_load_does_not_import_from_the_current_folder(program, project):
+    (project.folder / "keyhinge_local.py").write_text("raise SystemExit(7)\n")
+    done = program("providers", "--load")
+    assert done.code == 0, done.err
+
+
+def test_a_second_package_with_the_same_name_is_an_error_that_names_both(program, project, install):
+    env = {"PYTHONPATH": str(install("local", "raise RuntimeError\n"))}
+    for arguments in (["providers"], ["providers", "--load"]):
+        done = program(*arguments, env=env)
+        assert done.code == 1
+        assert "conflict" in done.text
+        assert "keyhinge-local 0.1.0 and their-package 1.0" in done.err
+        assert done.err.count("Uninstall") == 1
+    done = program("encrypt", stdin=b"token", env=env)
+    assert done.code == 2
+    assert "keyhinge-local" in done.err
+    assert "their-package" in done.err
+    assert done.out == b""
+    done = program("config", "check", env=env)
+    assert done.code == 2
+    assert "their-package" in done.text
+
+
+def test_a_provider_that_is_not_installed(run, project):
+    project.sections("vualt", "  vualt: {keyID: x}\n")
+    done = run("check")
+    assert done.code == 2
+    assert "pip install" in done.err
