@@ -1,0 +1,328 @@
+"""Sections that build on other sections."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+from keyhinge import (
+    Capabilities,
+    ConfigError,
+    Decrypt,
+    EncryptedValue,
+    InvalidCiphertextError,
+    InvalidContextError,
+    KeyManager,
+    KeyRef,
+    OperationError,
+    Provider,
+    ProviderContractError,
+    Sealed,
+    SectionNotConfiguredError,
+    UnavailableError,
+    hookimpl,
+    setting,
+    settings,
+)
+
+PURPOSE = {"keyhinge": "wrapper/1"}
+
+
+@settings
+class WrapperSettings:
+    """Settings of a section that wraps another one's values."""
+
+    over: str = setting(default="inner", help="The section below.")
+    also: list[str] = setting(factory=list, help="Sections whose values are opened too.")
+
+
+class Wrapper(Provider):
+    """Hands everything down, under a context of the library's own."""
+
+    capabilities = Capabilities(encrypts=True, binds_context=True, key_versions=True)
+
+    def __init__(self, client: Any, name: str, events: list[str]) -> None:
+        self.client = client
+        self._name = name
+        self._events = events
+
+    @hookimpl
+    def keyhinge_encrypt(self, plaintext, context):
+        """Encrypt below."""
+        value = self.client.encrypt(plaintext, {**PURPOSE, **context})
+        return Sealed(value.to_bytes(), "w", value.version)
+
+    @hookimpl
+    def keyhinge_decrypt(self, value, context):
+        """Decrypt below."""
+        inner = EncryptedValue.from_bytes(value.ciphertext)
+        return self.client.decrypt(inner, {**PURPOSE, **context})
+
+    @hookimpl
+    def keyhinge_rewrap_many(self, items):
+        """Rewrap below."""
+        below = [
+            Decrypt(EncryptedValue.from_bytes(i.value.ciphertext), {**PURPOSE, **i.context})
+            for i in items
+        ]
+        return [
+            x if isinstance(x, OperationError) else Sealed(x.to_bytes(), "w", x.version)
+            for x in self.client.rewrap_many(below)
+        ]
+
+    @hookimpl
+    def keyhinge_current_key(self):
+        """Tell the key below."""
+        return KeyRef("w", self.client.current_key().version)
+
+    @hookimpl
+    def keyhinge_close(self):
+        """Note it."""
+        self._events.append(f"close {self._name}")
+
+
+class WrapperModule:
+    """What its entry point would name."""
+
+    keyhinge_api, keyhinge_settings = 1, WrapperSettings
+
+    def __init__(self, events: list[str]) -> None:
+        self._events = events
+        self.sections: list[Any] = []
+
+    @hookimpl
+    def keyhinge_configure(self, settings, section):
+        """Make the provider."""
+        self.sections.append(section)
+        client = section.over(settings.over, also=settings.also)
+        return Wrapper(client, section.name, self._events)
+
+
+@pytest.fixture
+def wrapper(module):
+    """The wrapping provider; its events are those of the toy provider too."""
+    return WrapperModule(module.events)
+
+
+@pytest.fixture
+def make(module, wrapper):
+    """Open sections: those with `over` are wrappers, the others toys."""
+    made = []
+
+    def make(primary, blocks, **options):
+        sections = {
+            name: {"type": "wrapper" if "over" in block else "toy", **block}
+            for name, block in blocks.items()
+        }
+        options.setdefault("providers", {"toy": module, "wrapper": wrapper})
+        keys = KeyManager.open(
+            {"keyManagement": {"provider": primary, **sections}}, environ={}, **options
+        )
+        made.append(keys)
+        return keys
+
+    yield make
+    for keys in made:
+        keys.close()
+
+
+TWO = {"outer": {"over": "inner"}, "inner": {"version": "7"}}
+
+
+class TestUse:
+    @pytest.mark.parametrize("order", [["outer", "inner"], ["inner", "outer"]])
+    def test_round_trip(self, make, order):
+        keys = make("outer", {name: TWO[name] for name in order})
+        value = keys.encrypt(b"x", context={"a": "1"})
+        assert (value.section, value.key_id, value.version) == ("outer", "w", "7")
+        assert EncryptedValue.from_bytes(value.ciphertext).section == "inner"
+        assert keys.decrypt(value, context={"a": "1"}) == b"x"
+        assert keys.current_key() == KeyRef("w", "7")
+        assert keys.decrypt(keys.rewrap(value, context={"a": "1"}), context={"a": "1"}) == b"x"
+        assert keys.check().ok
+        with pytest.raises(InvalidCiphertextError):
+            keys.decrypt(value, context={"a": "2"})
+
+    def test_three_floors(self, make):
+        keys = make("top", {"top": {"over": "outer"}, **TWO})
+        value = keys.encrypt(b"x", context={})
+        assert keys.decrypt(value, context={}) == b"x"
+
+    def test_the_inner_value_cannot_be_opened_from_outside(self, make):
+        """A value stored under one section can't be planted as a wrapped one, nor the reverse."""
+        keys = make("outer", TWO)
+        value = keys.encrypt(b"x", context={})
+        inner = EncryptedValue.from_bytes(value.ciphertext)
+        for context in ({}, PURPOSE, {"a": "1"}):
+            with pytest.raises((InvalidCiphertextError, InvalidContextError)):
+                keys.decrypt(inner, context=context)
+        planted = keys.encrypt(b"evil", context={}, section="inner")
+        with pytest.raises(InvalidCiphertextError):
+            keys.decrypt(EncryptedValue("outer", "w", "7", planted.to_bytes()), context={})
+
+    def test_reserved_context_only_inside(self, make):
+        keys = make("outer", TWO)
+        for section in (None, "inner"):
+            with pytest.raises(InvalidContextError, match="library's own"):
+                keys.encrypt(b"x", context=PURPOSE, section=section)
+
+    @pytest.mark.parametrize("label", ["other", "outer", "nowhere"])
+    def test_only_the_fixed_sections_open(self, make, label):
+        """A value can't choose the section that opens it."""
+        keys = make("outer", {**TWO, "other": {"key": "k", "version": "7"}})
+        value = keys.encrypt(b"x", context={})
+        inner = EncryptedValue.from_bytes(value.ciphertext)
+        moved = EncryptedValue(label, inner.key_id, inner.version, inner.ciphertext)
+        planted = EncryptedValue("outer", value.key_id, value.version, moved.to_bytes())
+        with pytest.raises(InvalidCiphertextError):
+            keys.decrypt(planted, context={})
+        with pytest.raises(InvalidCiphertextError):
+            keys.rewrap(planted, context={})
+
+    def test_also(self, make):
+        old = make("outer", TWO).encrypt(b"x", context={})
+        keys = make(
+            "outer",
+            {"outer": {"over": "new", "also": ["inner"]}, "new": {"version": "8"}, **TWO_INNER},
+        )
+        assert keys.decrypt(old, context={}) == b"x"
+        fresh = keys.encrypt(b"y", context={})
+        first, second = keys.rewrap_many([Decrypt(old, {}), Decrypt(fresh, {})])
+        for outcome, plaintext in ((first, b"x"), (second, b"y")):
+            assert EncryptedValue.from_bytes(outcome.value.ciphertext).section == "new"
+            assert keys.decrypt(outcome.value, context={}) == plaintext
+
+    def test_aliases_of_the_section_below(self, make):
+        old = make("outer", TWO).encrypt(b"x", context={})
+        keys = make(
+            "outer",
+            {"outer": {"over": "renamed"}, "renamed": {"version": "7", "aliases": ["inner"]}},
+        )
+        assert keys.decrypt(old, context={}) == b"x"
+        again = keys.rewrap(old, context={})
+        assert EncryptedValue.from_bytes(again.ciphertext).section == "renamed"
+
+    def test_errors_from_below(self, make, variant, wrapper):
+        @hookimpl
+        def encrypt(self, plaintext, context):
+            raise UnavailableError("is sealed")
+
+        providers = {"toy": variant(keyhinge_encrypt=encrypt), "wrapper": wrapper}
+        keys = make("outer", TWO, providers=providers)
+        with pytest.raises(UnavailableError) as caught:
+            keys.encrypt(b"x", context={})
+        assert (caught.value.section, caught.value.retryable) == ("inner", True)
+
+    def test_rubbish_from_below(self, make, variant, wrapper):
+        hook = hookimpl(lambda self, plaintext, context: None)
+        providers = {"toy": variant(keyhinge_encrypt=hook), "wrapper": wrapper}
+        with pytest.raises(ProviderContractError) as caught:
+            make("outer", TWO, providers=providers).encrypt(b"x", context={})
+        assert caught.value.section == "inner"
+
+    def test_capabilities_below(self, make, wrapper):
+        keys = make("outer", TWO)
+        client = wrapper.sections[0].clients[0]
+        assert client.name == "inner"
+        assert client.capabilities == keys.capabilities("inner")
+
+
+TWO_INNER = {"inner": TWO["inner"]}
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        "blocks",
+        [
+            {"a": {"over": "a"}},
+            {"a": {"over": "b"}, "b": {"over": "a"}},
+            {"a": {"over": "b"}, "b": {"over": "c"}, "c": {"over": "a"}},
+            {"a": {"over": "b", "also": ["a"]}, "b": {}},
+        ],
+    )
+    def test_circles(self, make, blocks):
+        with pytest.raises(ConfigError, match=r"keyManagement\.a: builds on itself"):
+            make("a", blocks)
+
+    def test_a_circle_elsewhere(self, make):
+        blocks = {"x": {}, "a": {"over": "b"}, "b": {"over": "a"}, "c": {"over": "b"}}
+        keys = make("x", blocks)
+        assert keys.decrypt(keys.encrypt(b"1", context={}), context={}) == b"1"
+        for name in "abc":
+            with pytest.raises(ConfigError, match="builds on"):
+                keys.encrypt(b"1", context={}, section=name)
+
+    @pytest.mark.parametrize("blocks", [{"over": "nowhere"}, {"over": "inner", "also": ["no"]}])
+    def test_unknown_target(self, make, blocks):
+        with pytest.raises(ConfigError, match=r"keyManagement\.outer.*doesn't have"):
+            make("outer", {"outer": blocks, **TWO_INNER})
+
+    def test_over_after_configure(self, make, wrapper):
+        make("outer", TWO)
+        with pytest.raises(ConfigError, match="only in keyhinge_configure"):
+            wrapper.sections[0].over("inner")
+
+    def test_use_during_configure(self, module, wrapper):
+        class Hasty(WrapperModule):
+            @hookimpl
+            def keyhinge_configure(self, settings, section):
+                section.over("inner").encrypt(b"x", {})
+
+        sections = {"outer": {"type": "hasty"}, "inner": {"type": "toy"}}
+        config = {"keyManagement": {"provider": "outer", **sections}}
+        providers = {"toy": module, "hasty": Hasty([])}
+        with pytest.raises(ConfigError, match="being configured"):
+            KeyManager.open(config, providers=providers, environ={})
+
+    def test_a_primary_that_builds_on_a_broken_section(self, make):
+        with pytest.raises(ConfigError, match=r"builds on the section 'inner'.*keyy"):
+            make("outer", {"outer": {"over": "inner"}, "inner": {"keyy": "x"}})
+        with pytest.raises(ConfigError, match=r"builds on the section 'outer'"):
+            make("top", {"top": {"over": "outer"}, "outer": {"over": "inner"}, "inner": {"k": "x"}})
+
+    def test_another_one_that_does(self, make):
+        keys = make("x", {"x": {}, "outer": {"over": "inner"}, "inner": {"keyy": "x"}})
+        keys.encrypt(b"x", context={})
+        with pytest.raises(ConfigError, match="builds on the section 'inner'"):
+            keys.encrypt(b"x", context={}, section="outer")
+        with pytest.raises(SectionNotConfiguredError, match="keyy"):
+            keys.decrypt(EncryptedValue("outer", "w", "7", b"x"), context={})
+
+    def test_only_an_old_section_below_is_broken(self, make):
+        old = make("outer", TWO).encrypt(b"x", context={})
+        blocks = {"outer": {"over": "new", "also": ["inner"]}, "new": {}, "inner": {"keyy": "x"}}
+        keys = make("outer", blocks)
+        assert keys.decrypt(keys.encrypt(b"y", context={}), context={}) == b"y"
+        with pytest.raises(SectionNotConfiguredError, match="keyy"):
+            keys.decrypt(old, context={})
+
+
+class TestClosing:
+    @pytest.mark.parametrize("order", [["outer", "inner"], ["inner", "outer"]])
+    def test_inner_after_outer(self, make, module, order):
+        keys = make("outer", {name: TWO[name] for name in order})
+        module.events.clear()
+        keys.close()
+        assert module.events == ["close outer", "close inner"]
+
+    @pytest.mark.parametrize("order", [["top", "outer", "inner"], ["inner", "top", "outer"]])
+    def test_also_when_reload_drops_them(self, make, module, wrapper, order):
+        """At once, without waiting for the garbage collector."""
+        blocks = {"top": {"over": "outer"}, **TWO}
+        keys = make("top", {name: blocks[name] for name in order})
+        value = keys.encrypt(b"x", context={})
+        with pytest.raises(InvalidCiphertextError):
+            keys.decrypt(value, context={"a": "1"})
+        wrapper.sections.clear()  # they refer to what is below
+        gc.collect()
+        gc.disable()
+        try:
+            module.events.clear()
+            keys.reload()
+        finally:
+            gc.enable()
+        closed = [event for event in module.events if event.startswith("close")]
+        assert closed == ["close top", "close outer", "close inner"]
+        assert keys.decrypt(value, context={}) == b"x"
