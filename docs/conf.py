@@ -34,6 +34,7 @@ suppress_warnings: list[str] = []
 root_doc = "index"
 default_role = "code"  # docstrings have single backticks
 language = "en"
+smartquotes = False  # it would make one dash of an option's two
 
 myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3

@@ -115,6 +115,13 @@ def test_every_public_name_is_in_the_reference(page, module):
     assert missing == []
 
 
+def test_every_method_of_key_manager_is_in_the_reference(page):
+    """The page lists KeyManager's members by hand, in the order in which they are used."""
+    public = {name for name in dir(keyhinge.KeyManager) if not name.startswith("_")}
+    listed = set(re.findall(r"auto(?:method|property):: (?:KeyManager\.)?(\w+)", page("python.md")))
+    assert listed == public - {"after_fork"}
+
+
 def test_every_command_has_help():
     """The reference of the command line is made from the help texts, so there must be one."""
 
