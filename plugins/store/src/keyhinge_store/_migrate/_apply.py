@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from keyhinge_store._errors import DatabaseError
-from keyhinge_store._errors_sql import is_disconnect, sqlstate_of, translated
-from keyhinge_store._layout import Layout
+from keyhinge_store._errors_sql import sqlstate_of, translated
+from keyhinge_store._layout import Key, Layout, Row
 from keyhinge_store._migrate._convert import Change
+from keyhinge_store._migrate._patience import Patience, Wait, is_passing, patiently
 from keyhinge_store._migrate._reader import reread
 from keyhinge_store._migrate._report import Tally
 from keyhinge_store._migrate._writer import AlteredError, Writer, holds
@@ -20,7 +21,7 @@ __all__ = ["Applier"]
 _REFUSED = ("22", "23", "27", "44", "P0")
 # Somebody else's doing, and over soon: lock and statement timeouts, deadlocks, serialization.
 _BUSY = ("55P03", "57014", "40001", "40P01")
-_TRIES = 4
+_BUSY_TRIES = 4
 
 Fail = Callable[[Change, Exception, str], None]
 
@@ -34,7 +35,8 @@ class Applier:
         writer: Writes.
         tally: Counts what became of the rows.
         fail: Told of each row that the database refuses.
-        wait: Waits so many seconds; False if the run was asked to stop meanwhile.
+        wait: Waits.
+        patience: For how many seconds a database that is away is waited for.
     """
 
     def __init__(
@@ -45,7 +47,8 @@ class Applier:
         tally: Tally,
         *,
         fail: Fail,
-        wait: Callable[[float], bool],
+        wait: Wait,
+        patience: float,
     ) -> None:
         self._engine = engine
         self._layout = layout
@@ -53,6 +56,7 @@ class Applier:
         self._tally = tally
         self._fail = fail
         self._wait = wait
+        self._patience = patience
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write a batch. Each of its rows is counted as moved, changed, gone, busy or failed.
@@ -61,10 +65,10 @@ class Applier:
             SQLAlchemyError: The database can't go on. What was committed before stays.
         """
         pending = list(changes)
-        for attempt in range(1, _TRIES + 1):
-            if not pending:
-                return
-            lost = None
+        patience = Patience(self._patience, self._wait)
+        tries = 0
+        while pending:
+            tries += 1
             try:
                 written = self._writer.write(pending)
             except AlteredError as error:
@@ -75,18 +79,16 @@ class Applier:
                 if _is_refusal(error, state):
                     self._halve(pending, translated(error), state)
                     return
-                last = attempt == _TRIES
-                if last or not (is_disconnect(error) or _is_busy(error, state)):
-                    if _is_busy(error, state):
-                        self._tally.busy += len(pending)
-                        return
+                lost = is_passing(error)
+                if _is_busy(error, state) and tries >= _BUSY_TRIES:
+                    self._tally.busy += len(pending)
+                    return
+                if not (lost or _is_busy(error, state)) or not patience.again():
                     raise
-                lost = is_disconnect(error)
             else:
                 self._tally.moved += len(written)
                 self._settle([c for c in pending if self._key(c) not in written])
                 return
-            self._wait(0.25 * 2**attempt)
             if lost:
                 # The commit may have happened before the connection went: look.
                 pending = self._settle(pending, unknown=True)
@@ -115,8 +117,13 @@ class Applier:
         """
         if not changes:
             return []
-        with self._engine.connect() as connection:
-            rows = reread(connection, self._layout, [self._key(change) for change in changes])
+        keys = [self._key(change) for change in changes]
+
+        def read() -> dict[Key, Row]:
+            with self._engine.connect() as connection:
+                return reread(connection, self._layout, keys)
+
+        rows = patiently(read, Patience(self._patience, self._wait))
         same = []
         for change in changes:
             row = rows.get(self._key(change))
@@ -132,7 +139,7 @@ class Applier:
             self._tally.busy += len(same)
         return same
 
-    def _key(self, change: Change) -> tuple[object, ...]:
+    def _key(self, change: Change) -> Key:
         return self._layout.key_of(change.row)
 
 

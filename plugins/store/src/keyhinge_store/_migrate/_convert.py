@@ -5,7 +5,6 @@ No database is touched here, so no transaction can be open while a key service i
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -25,6 +24,7 @@ from keyhinge import (
     SectionNotConfiguredError,
 )
 from keyhinge_store._layout import Row
+from keyhinge_store._migrate._patience import Patience, Wait
 from keyhinge_store._migrate._plan import Plan
 from keyhinge_store._migrate._report import RowFailure, Tally
 
@@ -32,9 +32,6 @@ __all__ = ["Change", "Converter", "KeysFailedError"]
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
-
-_FIRST_WAIT = 0.2
-_LONGEST_WAIT = 5.0
 
 
 class KeysFailedError(Exception):
@@ -62,7 +59,7 @@ class Converter:
         cold: Opened apart from `keys`, so that what it opens doesn't come from a cache.
         plan: Where to.
         tally: Counts what the key services are asked.
-        wait: Waits so many seconds; False if the run was asked to stop meanwhile.
+        wait: Waits.
         patience: For how many seconds temporary errors of a batch are tried again.
     """
 
@@ -73,7 +70,7 @@ class Converter:
         plan: Plan,
         tally: Tally,
         *,
-        wait: Callable[[float], bool],
+        wait: Wait,
         patience: float,
     ) -> None:
         self._keys = keys
@@ -200,14 +197,11 @@ class Converter:
             if self._is_service(section):
                 self._tally.called(section, values)
         outcomes = list(call(items))
-        waited, pause = 0.0, _FIRST_WAIT
+        patience = Patience(self._patience, self._wait)
         while retry := [i for i, o in enumerate(outcomes) if o.error and o.error.retryable]:
             error = outcomes[retry[0]].error
             assert error is not None  # noqa: S101 - that is how it was chosen
-            pause = min(pause * 2, _LONGEST_WAIT)
-            seconds = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
-            waited += seconds
-            if waited > self._patience or not self._wait(seconds):
+            if not patience.again():
                 raise KeysFailedError(error)
             again = call([items[index] for index in retry])
             for index, outcome in zip(retry, again, strict=True):

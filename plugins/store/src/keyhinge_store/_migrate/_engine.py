@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from keyhinge import KeyManager
 from keyhinge_store._errors import MigrationStoppedError, StoreError
 from keyhinge_store._errors_sql import guarded, translated
-from keyhinge_store._layout import Key
+from keyhinge_store._layout import Key, Row
 from keyhinge_store._migrate._apply import Applier
 from keyhinge_store._migrate._convert import Converter, KeysFailedError
 from keyhinge_store._migrate._in_order import InOrder
+from keyhinge_store._migrate._patience import Patience, patiently
 from keyhinge_store._migrate._plan import (
     Plan,
     count_matching,
@@ -71,7 +72,7 @@ def migrate(
         dry_run: Do everything but write: decrypt, encrypt, verify, count.
         batch_size: Rows in a batch, which is one call to each key service and one transaction.
         max_sweeps: How often to go through the table for rows that were busy or changed.
-        patience: For how many seconds a key service that fails for now is tried again.
+        patience: For how many seconds a key service or database that is away is waited for.
         on_progress: Called after each batch.
         stop: Asked after each batch; True, or a set event, ends the run after it.
 
@@ -220,6 +221,7 @@ class _Run:
             self._tally,
             fail=lambda change, error, state: converter.failure(change.row, error, state),
             wait=self._wait,
+            patience=self._patience,
         )
         for sweep in range(max_sweeps):
             before, troubled = self._tally.unsettled, self._tally.troubled
@@ -237,7 +239,7 @@ class _Run:
         self._tally.start_sweep()
         after: Key | None = None
         with InOrder(applier.apply, threaded=self._writer.threaded) as writes:
-            while rows := self._reader.page(after):
+            while rows := self._page(after):
                 changes = converter.convert(rows)
                 if not self._dry_run:
                     writes.submit(changes)
@@ -247,6 +249,10 @@ class _Run:
                     self._on_progress(self._tally.progress(self._matched))
                 if not self._wait(self._writer.pause):
                     return
+
+    def _page(self, after: Key | None) -> list[Row]:
+        patience = Patience(self._patience, self._wait)
+        return patiently(lambda: self._reader.page(after), patience)
 
     def _wait(self, seconds: float) -> bool:
         """Wait, in small steps so that a request to stop is heard. False if there was one."""

@@ -94,7 +94,8 @@ class MigrationReport:
         changed: How often a row was found changed by the application, so that its change won.
         gone: How often a row was found deleted.
         busy: How often a row was found locked by the application.
-        calls: What the sections that are key services were asked, or would be.
+        calls: What the sections that may have to wait for a key service were asked; a dry run asks
+            them the same.
         sweeps: How often the table was gone through.
         settled: Whether the last sweep found nothing but failures.
         interrupted: Whether it was asked to stop before the end.

@@ -1,0 +1,444 @@
+"""Killed, cut off, in the way of applications: a migration must lose nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from keyhinge import (
+    AccessDeniedError,
+    Capabilities,
+    Context,
+    EncryptedValue,
+    KeyManager,
+    OperationError,
+    Provider,
+    Sealed,
+    UnavailableError,
+    hookimpl,
+)
+from keyhinge_store import MigrationStoppedError, NewSecret, SecretStore, migrate
+
+PROGRAM = """
+import json, sys
+from keyhinge import KeyManager
+from keyhinge_store import SecretStore, migrate
+
+config, url = json.loads(sys.argv[1]), sys.argv[2]
+with KeyManager.open(config) as keys, SecretStore(url, keys) as store:
+    print("ready", flush=True)
+    migrate(store, batch_size=10)
+print("done", flush=True)
+"""
+
+
+class TestKilled:
+    def test_in_the_middle_several_times(
+        self, store: SecretStore, open_keys, configuration, database, fill, everything
+    ) -> None:
+        """`kill -9` at random moments: each time all values are readable, at the end all moved."""
+        written = fill(store, 1000)
+        config = json.dumps(configuration("two"))
+        chance = random.Random(7)
+        killed = 0
+        for _ in range(3):
+            program = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, config, database.url], stdout=subprocess.PIPE
+            )
+            with program:
+                assert program.stdout is not None
+                assert program.stdout.readline() == b"ready\n"
+                wait_for_more(database, moved_rows(database))
+                time.sleep(chance.uniform(0, 0.05))
+                program.kill()
+                killed += program.wait() == -signal.SIGKILL
+            assert everything(store) == written
+
+        assert killed == 3
+        assert 0 < moved_rows(database) < 1000
+        report = migrate(store, open_keys("two"))
+        assert report.already + report.moved == 1000
+        assert report.complete
+        assert moved_rows(database) == 1000
+        assert everything(store) == written
+
+
+def moved_rows(database: Any) -> int:
+    [(count,)] = database.execute("SELECT count(*) FROM secrets WHERE section = 'two'")
+    return int(count)
+
+
+def wait_for_more(database: Any, before: int) -> None:
+    end = time.monotonic() + 20
+    while moved_rows(database) == before:
+        assert time.monotonic() < end, "the program moved nothing"
+        time.sleep(0.005)
+
+
+class Writer(threading.Thread):
+    """An application: inserts, updates, deletes, and changes kinds of secrets of its own.
+
+    It remembers what it wrote last. With PostgreSQL it also writes pairs of rows in one
+    transaction, in the reverse order of their keys, which is how deadlocks are made.
+    """
+
+    def __init__(self, number: int, store: SecretStore, *, pairs: bool) -> None:
+        super().__init__(daemon=True)
+        self.account = f"writer_{number}"
+        self.store = store
+        self.pairs = pairs
+        self.random = random.Random(number)
+        self.last: dict[str, bytes] = {}
+        self.error: BaseException | None = None
+        self.writes = 0
+        self.ended = threading.Event()
+
+    def seed(self, count: int) -> None:
+        self.store.put_many(
+            NewSecret(self.account, "seed", f"seed-{n}", f"s{n:03}") for n in range(count)
+        )
+        self.last = {f"s{n:03}": f"seed-{n}".encode() for n in range(count)}
+
+    def run(self) -> None:
+        try:
+            while not self.ended.is_set():
+                self.write()
+                self.writes += 1
+                time.sleep(self.random.uniform(0, 0.004))
+        except BaseException as error:
+            self.error = error
+
+    def write(self) -> None:
+        choice = self.random.random()
+        ids = sorted(self.last)
+        if choice < 0.2:
+            self.put(f"n{self.writes:05}")
+        elif choice < 0.3 and len(ids) > 5:
+            gone = self.random.choice(ids)
+            self.store.delete(account_id=self.account, secret_id=gone)
+            del self.last[gone]
+        elif choice < 0.6 and self.pairs:
+            first, second = sorted(self.random.sample(ids, 2))
+            with self.store.engine.begin() as connection:
+                values = [self.put(second, connection), self.put(first, connection)]
+            self.last[second], self.last[first] = values
+        else:
+            self.put(self.random.choice(ids))
+
+    def put(self, secret_id: str, connection: sa.Connection | None = None) -> bytes:
+        value = f"{secret_id}-{self.writes}-{self.random.random()}".encode()
+        kind = self.random.choice(["one", "two", "three"])
+        self.store.put(
+            account_id=self.account,
+            kind=kind,
+            value=value,
+            secret_id=secret_id,
+            connection=connection,
+        )
+        if connection is None:
+            self.last[secret_id] = value
+        return value
+
+
+class TestConcurrentWriters:
+    def test_the_last_write_wins_and_nobody_deadlocks(
+        self, open_store, open_keys, database, fill, everything
+    ) -> None:
+        """Old and new replicas write while the table is moved there and back, in small batches."""
+        old = open_store(open_keys("one"))
+        new = open_store(open_keys("two"))
+        untouched = fill(old, 300)
+        pairs = not database.is_sqlite
+        writers = [Writer(n, old if n % 2 else new, pairs=pairs) for n in range(3)]
+        for writer in writers:
+            writer.seed(60)
+        for writer in writers:
+            writer.start()
+        try:
+            for target in ("two", "one", "two"):
+                report = migrate(old, open_keys(target), batch_size=25, max_sweeps=2)
+                assert report.failed == 0
+        finally:
+            for writer in writers:
+                writer.ended.set()
+            for writer in writers:
+                writer.join()
+        assert [writer.error for writer in writers] == [None, None, None]
+        assert all(writer.writes > 10 for writer in writers)
+
+        report = migrate(new, open_keys("two"))
+
+        assert report.complete
+        found = everything(new)
+        for writer in writers:
+            mine = {key[1]: value for key, value in found.items() if key[0] == writer.account}
+            assert mine == writer.last
+        assert {k: v for k, v in found.items() if k[0].startswith("acct_")} == untouched
+        assert moved_rows(database) == len(found)
+
+
+class TestLocks:
+    def test_a_locked_row_is_not_waited_for(
+        self, postgres_url: str, open_keys, fill, everything
+    ) -> None:
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            written = fill(store, 100)
+            with store.engine.connect() as busy:
+                busy.exec_driver_sql(
+                    "UPDATE secrets SET updated_at = updated_at WHERE secret_id = 's00050'"
+                )
+                started = time.monotonic()
+                report = migrate(store, open_keys("two"), max_sweeps=2)
+                assert time.monotonic() - started < 10
+                assert (report.moved, report.left, report.settled) == (99, 1, False)
+                assert report.busy >= 2
+                # The application goes on without having noticed anything.
+                busy.exec_driver_sql(
+                    "UPDATE secrets SET kind = kind WHERE secret_id IN ('s00051', 's00050')"
+                )
+                busy.commit()
+            report = migrate(store, open_keys("two"))
+            assert (report.moved, report.complete) == (1, True)
+            assert everything(store) == written
+
+    def test_a_locked_table_is_left_for_later(self, postgres_url: str, open_keys, fill) -> None:
+        """Somebody alters the table: the batch gives up after its time-out, and comes again."""
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            fill(store, 10)
+            release = threading.Timer(3.0, lambda: busy.rollback())
+            with store.engine.connect() as busy:
+                busy.exec_driver_sql("LOCK TABLE secrets IN SHARE MODE")
+                release.start()
+                report = migrate(store, open_keys("two"))
+                release.join()
+            assert (report.moved, report.complete) == (10, True)
+
+    def test_a_reference_to_a_row_is_no_lock(self, postgres_url: str, open_keys, fill) -> None:
+        """A foreign key's lock on the row doesn't hold a migration up, nor the other way."""
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            fill(store, 20)
+            with store.engine.connect() as busy:
+                busy.exec_driver_sql("SELECT 1 FROM secrets FOR KEY SHARE")
+                report = migrate(store, open_keys("two"))
+                busy.rollback()
+            assert (report.moved, report.busy, report.complete) == (20, 0, True)
+
+
+class TestLostConnections:
+    def test_they_are_cut_again_and_again(
+        self, postgres_url: str, open_keys, fill, everything
+    ) -> None:
+        killer = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            written = fill(store, 1000)
+            cuts = 0
+
+            def cut(progress: Any) -> None:
+                nonlocal cuts
+                if progress.sweep > 1 or progress.done % 150:
+                    return
+                with killer.connect() as connection:
+                    cuts += connection.exec_driver_sql(
+                        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    ).scalar_one()
+
+            report = migrate(store, open_keys("two"), batch_size=50, on_progress=cut)
+
+            assert cuts >= 3
+            assert report.complete
+            assert report.moved == 1000
+            assert everything(store) == written
+        killer.dispose()
+
+    def test_a_commit_with_unknown_outcome(self, store, open_keys, fill, everything) -> None:
+        """The commit happened, but its answer got lost: the rows are read again and recognised."""
+        written = fill(store, 60)
+        lost = threading.Event()
+
+        from keyhinge_store._migrate import _write_postgresql, _write_sqlite
+
+        with after_write([_write_postgresql.PostgresqlWriter, _write_sqlite.SqliteWriter], lost):
+            report = migrate(store, open_keys("two"), batch_size=20)
+
+        assert lost.is_set()
+        assert (report.moved, report.complete) == (60, True)
+        assert everything(store) == written
+
+
+@contextmanager
+def after_write(writers: list[Any], lost: threading.Event) -> Iterator[None]:
+    """Make the first write that succeeded look like a lost connection."""
+    with pytest.MonkeyPatch.context() as patch:
+        for writer in writers:
+            original = writer.write
+
+            def write(self, changes, original=original):
+                written = original(self, changes)
+                if not lost.is_set():
+                    lost.set()
+                    raise sa.exc.DBAPIError(
+                        "COMMIT", None, Exception(), connection_invalidated=True
+                    )
+                return written
+
+            patch.setattr(writer, "write", write)
+        yield
+
+
+class Faulty(Provider):
+    """A key service that fails as it is told to."""
+
+    capabilities = Capabilities(encrypts=True, binds_context=True)
+
+    def __init__(self) -> None:
+        self.fail: Callable[[str, Context], OperationError | None] = lambda name, context: None
+        self.lie = False
+
+    def check(self, name: str, context: Context) -> None:
+        error = self.fail(name, context)
+        if error is not None:
+            raise error
+
+    @hookimpl
+    def keyhinge_encrypt(self, plaintext: bytes, context: Context) -> Sealed:
+        self.check("encrypt", context)
+        if self.lie and context["secret_id"] == "s00005":
+            plaintext = b"something else"
+        return Sealed(bytes(b ^ 0x55 for b in plaintext) + b".", "key", "1")
+
+    @hookimpl
+    def keyhinge_decrypt(self, value: EncryptedValue, context: Context) -> bytes:
+        self.check("decrypt", context)
+        return bytes(b ^ 0x55 for b in value.ciphertext[:-1])
+
+
+class FaultyModule:
+    keyhinge_api = 1
+
+    def __init__(self, provider: Faulty) -> None:
+        from keyhinge_plaintext import PlaintextSettings
+
+        self.provider = provider
+        self.keyhinge_settings = PlaintextSettings
+
+    @hookimpl
+    def keyhinge_configure(self, settings: Any, section: Any) -> Provider:
+        return self.provider
+
+
+class TestKeyServices:
+    @pytest.fixture
+    def service(self) -> Faulty:
+        return Faulty()
+
+    @pytest.fixture
+    def keys(self, service: Faulty, configuration) -> Iterator[KeyManager]:
+        config = configuration("faulty")
+        config["keyManagement"]["faulty"] = {}
+        with KeyManager.open(config, providers={"faulty": FaultyModule(service)}) as keys:
+            yield keys
+
+    def test_an_outage_that_passes(
+        self, store: SecretStore, keys: KeyManager, service: Faulty, fill, everything
+    ) -> None:
+        written = fill(store, 20)
+        fails = iter([UnavailableError("sealed")] * 5)
+        service.fail = lambda name, context: next(fails, None)
+
+        report = migrate(store, keys)
+
+        assert (report.moved, report.complete) == (20, True)
+        assert everything(SecretStore(store.engine, keys)) == written
+
+    def test_an_outage_that_stays(
+        self, store: SecretStore, keys: KeyManager, service: Faulty, fill, everything
+    ) -> None:
+        """It stops with an error that says to try again, and everything is as it was."""
+        written = fill(store, 50)
+        calls = iter(range(1000))
+        service.fail = lambda name, context: (
+            UnavailableError("sealed") if next(calls) > 40 else None
+        )
+
+        with pytest.raises(MigrationStoppedError, match="sealed") as caught:
+            migrate(store, keys, batch_size=10, patience=0.5)
+
+        assert caught.value.retryable
+        assert caught.value.__context__ is None
+        assert caught.value.report.moved == 20
+        assert caught.value.report.left == 30
+        service.fail = lambda name, context: None
+        assert everything(SecretStore(store.engine, keys)) == written
+        assert migrate(store, keys).moved == 30
+
+    def test_no_right_to_encrypt(
+        self, store: SecretStore, keys: KeyManager, service: Faulty, fill
+    ) -> None:
+        """There is no point in trying every row."""
+        fill(store, 50)
+        service.fail = lambda name, context: AccessDeniedError("no")
+
+        with pytest.raises(MigrationStoppedError) as caught:
+            migrate(store, keys, batch_size=10)
+
+        assert not caught.value.retryable
+        assert caught.value.report.moved == 0
+
+    def test_one_value_that_fails(
+        self, store: SecretStore, keys: KeyManager, service: Faulty, fill
+    ) -> None:
+        fill(store, 50)
+        service.fail = lambda name, context: (
+            OperationError("too odd") if context["secret_id"] == "s00007" else None
+        )
+
+        report = migrate(store, keys)
+
+        assert (report.moved, report.failed) == (49, 1)
+        assert report.failures[0].message == "faulty: too odd"
+
+    def test_a_value_that_opens_to_something_else(
+        self, store: SecretStore, keys: KeyManager, service: Faulty, fill, everything
+    ) -> None:
+        """The target encrypted something else: found out before it is written."""
+        written = fill(store, 50)
+        service.lie = True
+
+        report = migrate(store, keys)
+
+        assert (report.moved, report.failed) == (49, 1)
+        assert "opens to something else" in report.failures[0].message
+        assert everything(SecretStore(store.engine, keys)) == written
+
+    def test_a_stop_during_an_outage(
+        self, store: SecretStore, keys: KeyManager, service: Faulty, fill
+    ) -> None:
+        fill(store, 10)
+        stop = threading.Event()
+
+        def fail(name: str, context: Context) -> OperationError:
+            stop.set()
+            return UnavailableError("down")
+
+        service.fail = fail
+
+        report = migrate(store, keys, stop=stop)
+
+        assert report.interrupted
+        assert (report.moved, report.left) == (0, 10)

@@ -1,0 +1,135 @@
+"""`status` counts, `verify` opens everything."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keyhinge import UnavailableError
+from keyhinge_local import keyfile
+from keyhinge_store import NewSecret, SecretStore, migrate, status, verify
+
+
+class TestStatus:
+    def test_nothing_stored(self, store: SecretStore) -> None:
+        report = status(store)
+
+        assert (report.values, report.stale, report.oldest) == (0, 0, None)
+        assert report.primary == "one"
+        assert report.current == store.keys.current_key()
+
+    def test_values_by_label(self, open_store, open_keys, tmp_path) -> None:
+        """Three sections, two versions of one of them."""
+        for name, count in (("plaintext", 2), ("two", 3), ("one", 4)):
+            store = open_store(open_keys(name))
+            store.put_many(NewSecret("a", "k", "v", f"{name}-{n}") for n in range(count))
+        keyfile.rotate(tmp_path / "one.key", activate=True)
+        store = open_store(open_keys("one"))
+        store.put_many(NewSecret("a", "k", "v", f"new-{n}") for n in range(5))
+
+        report = status(store)
+
+        counted = {(each.section, each.stale, each.encrypts): each.values for each in report.labels}
+        assert counted == {
+            ("plaintext", True, False): 2,
+            ("two", True, True): 3,
+            ("one", True, True): 4,
+            ("one", False, True): 5,
+        }
+        assert (report.values, report.stale, report.unencrypted) == (14, 9, 2)
+        assert (report.unreadable, report.not_configured) == (0, 0)
+        assert report.oldest == min(info.encrypted_at for info in store.list())
+
+    def test_what_can_not_be_read(self, store: SecretStore, open_keys, database, fill) -> None:
+        fill(store, 10)
+        database.execute("UPDATE secrets SET secret = 'x' WHERE secret_id = 's00001'")
+        database.execute("UPDATE secrets SET version = '7' WHERE secret_id = 's00002'")
+        database.execute("UPDATE secrets SET key_id = ' ' WHERE secret_id = 's00003'")
+
+        report = status(store, open_keys("two", without=("one",)))
+
+        assert report.unreadable == 3
+        assert report.not_configured == 10
+        assert report.stale == 10
+        assert {each.encrypts for each in report.labels} == {None}
+
+    def test_while_the_key_service_is_down(self, store: SecretStore, open_keys, fill) -> None:
+        """It still counts, and says that it doesn't know what is stale."""
+        fill(store, 3)
+        keys = open_keys("one")
+
+        def down(section: str | None = None):
+            raise UnavailableError("sealed", section="one")
+
+        keys.current_key = down
+        report = status(store, keys)
+
+        assert (report.values, report.stale, report.current) == (3, None, None)
+        assert report.current_error == "one: sealed"
+
+    def test_json(self, store: SecretStore, fill) -> None:
+        fill(store, 3)
+
+        told = json.loads(json.dumps(status(store).to_dict()))
+
+        assert told["values"] == 3
+        assert told["labels"][0]["oldest"].endswith("+00:00")
+        assert told["current"]["key_id"] == store.keys.current_key().key_id
+
+
+class TestVerify:
+    def test_all_is_well(self, open_store, open_keys, fill) -> None:
+        for name in ("plaintext", "one"):
+            store = open_store(open_keys(name))
+        fill(store, 250)
+        seen: list[tuple[int, int]] = []
+
+        report = verify(store, batch_size=100, on_progress=lambda *now: seen.append(now))
+
+        assert report.ok
+        assert (report.values, report.opened, report.failed) == (250, 250, 0)
+        assert seen == [(100, 0), (200, 0), (250, 0)]
+
+    def test_failures_are_counted_by_reason(
+        self, store: SecretStore, open_keys, database, fill
+    ) -> None:
+        fill(store, 100)
+        database.execute("UPDATE secrets SET kind = 'x' WHERE secret_id < 's00007'")
+        database.execute(
+            "UPDATE secrets SET secret = 'kh1:none:::AAAA', section = 'none', key_id = '', "
+            "version = '' WHERE secret_id = 's00050'"
+        )
+
+        report = verify(store)
+
+        assert not report.ok
+        assert (report.values, report.opened, report.failed) == (100, 92, 8)
+        assert report.reasons == {"InvalidCiphertextError": 7, "SectionNotConfiguredError": 1}
+        assert "kh1:" not in json.dumps(report.to_dict()).replace("'kh1:'", "")
+
+    def test_it_can_be_stopped(self, store: SecretStore, fill) -> None:
+        fill(store, 100)
+
+        report = verify(store, batch_size=10, stop=lambda: True)
+
+        assert report.interrupted
+        assert not report.ok
+        assert report.values == 10
+
+    def test_an_outage_is_not_a_failed_row(self, store: SecretStore, open_keys, fill) -> None:
+        from keyhinge import Outcome
+
+        fill(store, 3)
+        keys = open_keys("one")
+        keys.decrypt_many = lambda items: [Outcome(error=UnavailableError("sealed")) for _ in items]
+
+        with pytest.raises(UnavailableError):
+            verify(store, keys)
+
+    def test_after_a_migration(self, store: SecretStore, open_keys, fill) -> None:
+        fill(store, 50)
+        keys = open_keys("two", without=())
+        migrate(store, keys)
+
+        assert verify(store, open_keys("two", without=("one", "plaintext"))).opened == 50
