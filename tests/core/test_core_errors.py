@@ -7,6 +7,7 @@ import functools
 import gc
 import pickle
 import types
+import weakref
 
 import attrs
 import pytest
@@ -163,6 +164,17 @@ def fail_deeply(kind):
     return hookimpl(hook)
 
 
+def dies(call):
+    """Whether a call's error is gone once it was handled, without the garbage collector."""
+    error = None
+    try:
+        call()
+    except KeyhingeError as raised:
+        error = weakref.ref(raised)
+    assert error is not None
+    return error() is None
+
+
 @pytest.mark.parametrize("observers", [False, True])
 class TestNothingHangsOn:
     class Watcher:
@@ -247,6 +259,24 @@ class TestNothingHangsOn:
         with pytest.raises(ProviderContractError) as caught:
             _ = outcome.value
         assert not [text for text in reachable_from(caught.value) if SECRET in text]
+
+    def test_errors_leave_no_circles(self, opened, observers):
+        """They go away with their last user, and the frames that they refer to do as well."""
+        keys = opened("a", observers=self.watchers(observers))
+        value = keys.encrypt(b"x", context={})
+        calls = [
+            lambda: keys.encrypt(b"x", context={"": ""}),
+            lambda: keys.encrypt(None, context={}),
+            lambda: keys.decrypt(value, context={"a": "b"}),
+            lambda: keys.rewrap(value, context={"a": "b"}),
+        ]
+        gc.collect()
+        gc.disable()
+        try:
+            for call in calls:
+                assert dies(call)
+        finally:
+            gc.enable()
 
     def test_the_search_finds(self, observers):
         """The search above would see what it looks for."""
