@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 import keyhinge
@@ -122,6 +125,16 @@ def test_a_reader_that_goes_away_is_no_drama(start, project):
     err = running.process.stderr.read()
     assert running.process.wait(30) == 1
     assert err == b""
+
+
+def test_a_full_disk_is_told(script, project):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [script, "config", "show"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert b"error: the operating system says: No space left on device" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_no_command_shows_a_secret(run, project):

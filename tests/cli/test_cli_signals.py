@@ -74,3 +74,18 @@ def test_other_commands_end_in_order(number, code, project, start, service):
     done = running.end()
     assert done.code == code
     assert "Traceback" not in done.err
+
+
+def test_killed_in_the_middle_it_goes_on(filled, start, program, service):
+    running = start(*MOVE, env={**service, "SERVICE_SECONDS": "0.01"})
+    assert json.loads(running.line())["event"] == "progress"
+    running.send(signal.SIGKILL)
+    running.end()
+    moved = sections(filled)["service"]
+    assert 0 < moved < 100
+    done = program(*MOVE, env=service)
+    assert done.code == 0
+    assert done.events[-1]["moved"] == 100 - moved
+    assert sections(filled) == {"service": 100}
+    done = program("secrets", "get", "--account", "a", "--id", "s42", env=service)
+    assert done.out == b"v42"

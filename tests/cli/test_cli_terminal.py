@@ -31,6 +31,7 @@ class Terminal:
         self.seen = b""
 
     def expect(self, text):
+        # Prompts with their last blank: before that the echo is on, and what is typed gets lost.
         deadline = time.monotonic() + 30
         while text not in self.seen:
             assert time.monotonic() < deadline, self.seen
@@ -75,9 +76,9 @@ PUT = ["secrets", "put", "--account", "a", "--kind", "k", "--id", "s"]
 
 def test_a_secret_is_asked_for_twice_and_hidden(terminal, project, run):
     shown = terminal(*PUT)
-    shown.expect(b"Value")
+    shown.expect(b"Value: ")
     shown.type(b"hunter2\n")
-    shown.expect(b"Repeat")
+    shown.expect(b"Repeat for confirmation: ")
     shown.type(b"hunter2\n")
     assert shown.end() == 0
     assert b"hunter2" not in shown.seen
@@ -86,9 +87,9 @@ def test_a_secret_is_asked_for_twice_and_hidden(terminal, project, run):
 
 def test_two_values_that_differ_are_asked_for_again(terminal, project):
     shown = terminal(*PUT)
-    shown.expect(b"Value")
+    shown.expect(b"Value: ")
     shown.type(b"one\n")
-    shown.expect(b"Repeat")
+    shown.expect(b"Repeat for confirmation: ")
     shown.type(b"two\n")
     shown.expect(b"do not match")
     shown.process.send_signal(signal.SIGINT)
@@ -105,12 +106,12 @@ def test_get_adds_a_newline_on_a_terminal(terminal, project):
 
 def test_delete_asks(terminal, project):
     made = project.put(b"token")
-    for answer, left in [(b"n\n", 1), (b"y\n", 0)]:
+    for answer, code in [(b"n\n", 1), (b"y\n", 0)]:
         shown = terminal("secrets", "delete", "--account", "acct_1", "--id", made)
         shown.expect(b"[y/N]")
         shown.type(answer)
-        shown.end()
-        assert project.sql("SELECT count(*) FROM secrets") == [(left,)]
+        assert shown.end() == code
+        assert project.sql("SELECT count(*) FROM secrets") == [(code,)]
 
 
 def test_tables_are_coloured_and_cut_nothing(terminal, project, run):

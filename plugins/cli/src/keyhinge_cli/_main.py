@@ -93,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command.
 
     Args:
-        arguments: What stands behind the command's name.
+        arguments: What stands behind the command's name; help is meant if there is nothing.
 
     Returns:
         The exit code.
@@ -101,7 +101,9 @@ def run(arguments: Sequence[str]) -> int:
     fallback = Output(as_json="--json" in arguments)
     try:
         with terminable():
-            result = cli.main(list(arguments), prog_name="keyhinge", standalone_mode=False)
+            result = cli.main(
+                list(arguments) or ["--help"], prog_name="keyhinge", standalone_mode=False
+            )
     except click.ClickException as error:
         return _usage(error, fallback)
     except (KeyboardInterrupt, click.Abort):
@@ -116,9 +118,6 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _usage(error: click.ClickException, fallback: Output) -> int:
-    if type(error).__name__ == "NoArgsIsHelpError":  # not in every click; its message is the help
-        click.echo(error.format_message(), err=True)
-        return error.exit_code
     context = error.ctx if isinstance(error, click.UsageError) else None
     message = error.format_message()
     if context is not None and not fallback.as_json:
@@ -136,8 +135,9 @@ def _failed(error: Exception, out: Output) -> int:
         print_exception(error)
     name = type(error).__name__
     if not is_ours(error):
-        reason = f"{name} (errno {error.errno})" if isinstance(error, OSError) else name
-        out.error(_BUG.format(name=reason), type=name, exit_code=code)
+        system = isinstance(error, OSError) and error.errno
+        message = f"the operating system says: {os.strerror(system)}" if system else _BUG
+        out.error(message.format(name=name), type=name, exit_code=code)
         return code
     fields: dict[str, Any] = {"type": name, "exit_code": code}
     fields["retryable"] = getattr(error, "retryable", False) is True

@@ -108,6 +108,11 @@ class Group(_Shared, click.Group):
 
     command_class = Command
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # Otherwise the exit code goes by click's version.
+        kwargs.setdefault("no_args_is_help", False)
+        super().__init__(*args, **kwargs)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

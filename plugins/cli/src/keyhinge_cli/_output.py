@@ -124,8 +124,7 @@ def _jsonable(value: Any) -> Any:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
-    msg = f"{type(value).__name__} can't be written as JSON"
-    raise TypeError(msg)
+    return f"({type(value).__name__})"  # a provider's finding may hold anything
 
 
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool) -> None:

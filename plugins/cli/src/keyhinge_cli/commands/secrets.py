@@ -148,7 +148,8 @@ def _confirm(account: str, secret_id: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked here: say --yes to delete it")
     question = f"Delete the secret {secret_id!r} of the account {account!r}?"
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise CliError("nothing was deleted", FAILED)
 
 
 def _pages(store: SecretStore, account: str | None, kind: str | None) -> Iterator[list[SecretInfo]]:
