@@ -7,8 +7,7 @@ import importlib
 import inspect
 import logging
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, distributions, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -16,6 +15,9 @@ from keyhinge._contract import check_module
 from keyhinge._errors import ProviderConflictError, ProviderLoadError, ProviderNotFoundError
 from keyhinge._hookspecs import API_VERSION
 from keyhinge._names import suggest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["InstalledProvider", "LoadedProvider", "Registry", "installed_providers"]
 
@@ -131,6 +133,9 @@ class Registry:
 
 
 def _entry_points() -> list[EntryPoint]:
+    # Not at the top: it brings the whole of `email` along, a third of what importing us costs.
+    from importlib.metadata import distributions, entry_points
+
     # One package's damaged metadata ends the reading of all: then they are read one by one.
     with contextlib.suppress(Exception):
         return list(entry_points(group=GROUP))

@@ -32,7 +32,13 @@ from keyhinge._hookspecs import (
     Sealed,
 )
 from keyhinge._outcome import unwrap
-from keyhinge._value import EncryptedValue, ciphertext_problem, label_problem, make_value
+from keyhinge._value import (
+    MAX_CIPHERTEXT_BYTES,
+    EncryptedValue,
+    ciphertext_problem,
+    label_problem,
+    make_value,
+)
 
 __all__ = ["OpenSection"]
 
@@ -60,7 +66,8 @@ class OpenSection:
     __slots__ = (
         "__weakref__",
         "_close",
-        "_label",
+        "_key_id",
+        "_version",
         "capabilities",
         "decrypt",
         "distribution",
@@ -94,7 +101,7 @@ class OpenSection:
         # What trying the section out encrypts: something that it takes.
         self.probe_context = own_context({}) if self.refuses_context else PROBE
         self.probe_text = PROBE_TEXT.ljust(caps.min_plaintext, b".")[: self.max_plaintext]
-        self._label: tuple[str, str] = ("", "")
+        self._key_id = self._version = ""
         close = self.hooks.get("keyhinge_close")
         self._close = weakref.finalize(self, _close, name, close, os.getpid())
 
@@ -176,11 +183,14 @@ class OpenSection:
         if type(sealed) is not Sealed:
             raise self.rubbish(operation, f"it gave {type(sealed).__name__}, not Sealed")
         ciphertext, key_id, version = sealed
-        problem = ciphertext_problem(ciphertext)
-        if problem is None and (key_id, version) != self._label:
+        problem = None
+        # Providers have few keys: what was checked for the last value needn't be again.
+        if key_id != self._key_id or version != self._version:
             problem = label_problem(key_id, version)
             if problem is None:
-                self._label = (key_id, version)
+                self._key_id, self._version = key_id, version
+        if type(ciphertext) is not bytes or not 0 < len(ciphertext) <= MAX_CIPHERTEXT_BYTES:
+            problem = ciphertext_problem(ciphertext)
         if problem:
             raise self.rubbish(operation, f"what it gave isn't an encrypted value: {problem}")
         return make_value(self.name, key_id, version, ciphertext)
