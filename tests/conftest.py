@@ -23,7 +23,9 @@ def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL server on which databases may be made, for SQLAlchemy."""
     given = os.environ.get(SERVER_VARIABLE)
     if given:
-        yield given
+        scheme, separator, rest = given.partition("://")
+        driver = "postgresql+psycopg" if scheme in ("postgres", "postgresql") else scheme
+        yield driver + separator + rest
         return
     # Not pytest's own folder: it is closed to others, and root's server runs as another user.
     folder = Path(tempfile.mkdtemp(prefix="keyhinge-pg-"))

@@ -292,6 +292,19 @@ class TestDowngrade:
 
         assert plain.get_text(account_id="a", secret_id="s") == "2"
 
+    def test_rebind(self, store: SecretStore, plain: SecretStore) -> None:
+        """Moving an account isn't a way around it."""
+        plain.put(account_id="old", kind="k", value="open", secret_id="p")
+        assert plain.rebind("old", "new") == 1
+        store.put(account_id="new", kind="k", value="secret", secret_id="s")
+
+        with pytest.raises(DowngradeError):
+            plain.rebind("new", "newer")
+
+        assert store.get_text(account_id="new", secret_id="s") == "secret"
+        assert plain.rebind("new", "newer", allow_downgrade=True) == 2
+        assert "secret" in plain.get_text(account_id="newer", secret_id="s")
+
     def test_a_false_label_does_not_open_the_way(
         self, store: SecretStore, plain: SecretStore
     ) -> None:

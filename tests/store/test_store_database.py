@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import traceback
 from collections.abc import Generator
 from pathlib import Path
@@ -119,6 +120,40 @@ class TestMissing:
 
 
 class TestTable:
+    def test_several_processes_make_it_at_once(self, postgres_url: str, open_keys) -> None:
+        keys = open_keys("one")
+        start = threading.Barrier(4)
+        errors: list[Exception] = []
+
+        def create() -> None:
+            with SecretStore(postgres_url, keys) as store:
+                start.wait()
+                try:
+                    store.create_tables()
+                except Exception as error:
+                    errors.append(error)
+
+        threads = [threading.Thread(target=create) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+
+    def test_a_row_that_a_trigger_swallows(self, postgres_url: str, open_keys) -> None:
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            with store.engine.begin() as connection:
+                connection.exec_driver_sql(
+                    "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS "
+                    "$$ BEGIN RETURN NULL; END $$"
+                )
+                connection.exec_driver_sql(
+                    "CREATE TRIGGER no BEFORE INSERT ON secrets FOR EACH ROW EXECUTE FUNCTION no()"
+                )
+            with pytest.raises(DatabaseError, match="trigger"):
+                store.put(account_id="a", kind="k", value="v")
+
     def test_create_tables_twice(self, store: SecretStore) -> None:
         store.put(account_id="a", kind="k", value="v", secret_id="s")
         store.create_tables()
@@ -228,10 +263,10 @@ class TestTransactions:
         assert store.get(account_id="a", secret_id="s") == b"v"
 
     def test_no_key_is_used_inside_one(self, open_store, open_keys) -> None:
-        """Whenever a section is called, no connection of the store is in use."""
+        """Whenever a section is called, the caller has no connection of the store in use."""
         watcher = Watcher()
         store = open_store(open_keys("one", observers=[watcher]))
-        watcher.store = store
+        watcher.watch(store.engine)
 
         ids = store.put_many(NewSecret("a", "k", f"v{n}") for n in range(10))
         store.put(account_id="a", kind="k2", value="w", secret_id=ids[0])
@@ -244,6 +279,10 @@ class TestTransactions:
         seen = {name for name, _ in watcher.calls}
         assert {"encrypt", "encrypt_many", "decrypt", "decrypt_many"} <= seen
         assert {open_ones for _, open_ones in watcher.calls} == {0}
+
+        with store.engine.connect() as connection:  # it would notice
+            store.get(account_id="b", secret_id=ids[0], connection=connection)
+        assert watcher.calls[-1] == ("decrypt", 1)
 
     def test_statements_are_counted_by_batch(self, store: SecretStore) -> None:
         with counting(store.engine) as statements:
@@ -294,17 +333,23 @@ class TestErrors:
 
 
 class Watcher:
-    """Notes for each key operation how many connections the store has in use."""
+    """Notes for each key operation how many connections its thread has in use."""
 
     def __init__(self) -> None:
-        self.store: SecretStore | None = None
         self.calls: list[tuple[str, int]] = []
+        self.in_use: dict[int, int] = {}
+
+    def watch(self, engine: sa.Engine) -> None:
+        def count(step: int) -> None:
+            thread = threading.get_ident()
+            self.in_use[thread] = self.in_use.get(thread, 0) + step
+
+        sa.event.listen(engine, "checkout", lambda *_: count(1))
+        sa.event.listen(engine, "checkin", lambda *_: count(-1))
 
     @hookimpl(wrapper=True)
     def keyhinge_operation(self, operation: Operation) -> Generator[None, Result, Result]:
-        assert self.store is not None
-        pool = self.store.engine.pool
-        self.calls.append((operation.name, pool.checkedout()))  # type: ignore[attr-defined]
+        self.calls.append((operation.name, self.in_use.get(threading.get_ident(), 0)))
         return (yield)
 
 

@@ -376,8 +376,8 @@ class TestRewrap:
         current: KeyRef = keys.current_key()
         assert report.operation == "rewrap"
         assert report.target_key == current
-        assert report.moved + report.already == 301
-        assert report.moved >= 300
+        # The first KeyManager may not have read the file again when it wrote the last value.
+        assert (report.moved, report.already) in [(300, 1), (301, 0)]
         assert report.complete
         assert {info.version for info in store.list()} == {current.version}
         again = everything(SecretStore(store.engine, keys))
@@ -393,8 +393,9 @@ class TestRewrap:
 
         report = rewrap(open_store(keys), section="one")
 
-        assert (report.matched, report.moved) == (1, 1)
-        assert rewrap(open_store(keys)).matched == 0
+        assert (report.matched, report.moved, report.already) == (1, 1, 0)
+        report = rewrap(open_store(keys))
+        assert (report.matched, report.already, report.matched_nothing) == (0, 1, False)
 
     def test_a_section_without_versions(self, store: SecretStore, open_keys) -> None:
         with pytest.raises(MigrationError, match="no versions"):

@@ -14,7 +14,7 @@ from keyhinge import KeyManager, Outcome
 from keyhinge_store._base import MAX_REBINDS, REBIND_BUSY, StoreBase, keys_of
 from keyhinge_store._book import NewSecret, SecretInfo, SecretKey, as_text, check_ids, not_found
 from keyhinge_store._database import make_async_engine, parse_url
-from keyhinge_store._errors import DatabaseUnavailableError
+from keyhinge_store._errors import DatabaseError, DatabaseUnavailableError, DuplicateSecretError
 from keyhinge_store._errors_sql import aguarded
 from keyhinge_store._statements import (
     delete_row,
@@ -82,7 +82,10 @@ class AsyncSecretStore(StoreBase):
                 if engine is not self.engine:
                     await engine.dispose()
 
-        await aguarded(create)
+        try:
+            await aguarded(create)
+        except (DatabaseError, DuplicateSecretError):
+            await aguarded(create)  # another process made it at the same moment: find it there
         self._checked = True
 
     async def put(
@@ -174,7 +177,12 @@ class AsyncSecretStore(StoreBase):
             raise not_found(key)
 
     async def rebind(
-        self, old_account: str, new_account: str, *, connection: AsyncConnection | None = None
+        self,
+        old_account: str,
+        new_account: str,
+        *,
+        allow_downgrade: bool = False,
+        connection: AsyncConnection | None = None,
     ) -> int:
         """Move all secrets of an account to another account; see `SecretStore.rebind`."""
         check_ids(old_account=old_account, new_account=new_account)
@@ -188,8 +196,10 @@ class AsyncSecretStore(StoreBase):
             plaintexts = [outcome.value for outcome in opened]
             items = self._moved_items(rows, plaintexts, new_account)
             outcomes = await self.keys.aencrypt_many(items)
-            pairs = self._moves(rows, [outcome.value for outcome in outcomes], new_account)
-            move = partial(rebind_rows, layout=self.layout, pairs=pairs)
+            values = [outcome.value for outcome in outcomes]
+            pairs = self._moves(rows, values, new_account)
+            plain = self._plain(values, allow_downgrade=allow_downgrade)
+            move = partial(rebind_rows, layout=self.layout, pairs=pairs, plain=plain)
             if await self._run(move, connection):
                 return len(rows)
         raise DatabaseUnavailableError(REBIND_BUSY)

@@ -21,7 +21,7 @@ from keyhinge import (
 )
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._migrate._reader import Reader
-from keyhinge_store._migrate._report import SHOWN_FAILURES, RowFailure
+from keyhinge_store._migrate._report import SHOWN_FAILURES, RowFailure, Stop, stop_asked
 from keyhinge_store._store import SecretStore
 
 __all__ = ["LabelStatus", "StatusReport", "VerifyReport", "status", "verify"]
@@ -160,7 +160,7 @@ def verify(
     *,
     batch_size: int = _PAGE_ROWS,
     on_progress: Callable[[int, int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: Stop | None = None,
 ) -> VerifyReport:
     """Open every stored value, and tell only how many opened.
 
@@ -169,7 +169,7 @@ def verify(
         keys: The configured sections; the store's own if None.
         batch_size: Rows in a batch.
         on_progress: Called after each batch, with the rows so far and those that failed.
-        stop: Asked after each batch; True ends it.
+        stop: Asked after each batch; True, or a set event, ends it.
 
     Raises:
         OperationError: A key service doesn't answer for now; `retryable` is True.
@@ -180,12 +180,12 @@ def verify(
     run = _Verification(store, keys)
     reader = Reader(store.engine, store.layout, None, rows=batch_size, size=_PAGE_BYTES)
     pages = reader.pages()
-    interrupted = False
+    interrupted, asked = False, stop_asked(stop)
     while rows := guarded(lambda: next(pages, None)):
         run.look_at(rows)
         if on_progress is not None:
             on_progress(run.values, run.failed)
-        if stop is not None and stop():
+        if asked():
             interrupted = True
             break
     return run.report(interrupted=interrupted)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from keyhinge_store._book import SecretInfo, SecretKey
-from keyhinge_store._errors import DowngradeError, DuplicateSecretError
+from keyhinge_store._errors import DatabaseError, DowngradeError, DuplicateSecretError
 from keyhinge_store._layout import Layout, Row
 from keyhinge_store._table import now
 
@@ -106,24 +106,36 @@ def write_rows(
     for key in connection.execute(_upsert(connection, layout, section, plain), list(rows)):
         written.add(tuple(key))
     held_back = [row for row in rows if (row["account_id"], row["secret_id"]) not in written]
+    if held_back and plain is None:
+        msg = "the database took no row, and said nothing; is there a trigger on the table?"
+        raise DatabaseError(msg)
     for row in held_back:
         where = _is_key(layout, SecretKey(row["account_id"], row["secret_id"]))
         stored = connection.execute(
             sa.select(table.c.section, table.c.secret).where(where).with_for_update(key_share=True)
         ).one()
-        if plain is None or not _is_plain(stored, plain):
-            msg = (
-                f"the secret {row['secret_id']!r} is stored encrypted, and the primary section "
-                f"{section!r} doesn't encrypt. Pass allow_downgrade=True if that is what you want"
-            )
-            raise DowngradeError(msg)
+        if not _is_plain(stored, plain):
+            raise _downgrade(row["secret_id"], section)
         changes = {name: row[name] for name in _REPLACED}
         connection.execute(sa.update(table).where(where).values(changes))
 
 
-def _is_plain(stored: Row, plain: Plain) -> bool:
+def _downgrade(secret_id: str, section: str) -> DowngradeError:
+    msg = (
+        f"the secret {secret_id!r} is stored encrypted, and the primary section {section!r} "
+        "doesn't encrypt. Pass allow_downgrade=True if that is what you want"
+    )
+    return DowngradeError(msg)
+
+
+def _is_plain(stored: Row, plain: Plain | None) -> bool:
     section, text = stored
-    return isinstance(text, str) and text.startswith(f"kh1:{section}:") and plain(section)
+    return (
+        plain is not None
+        and isinstance(text, str)
+        and text.startswith(f"kh1:{section}:")
+        and plain(section)
+    )
 
 
 def _upsert(
@@ -154,7 +166,11 @@ def delete_row(connection: sa.Connection, layout: Layout, key: SecretKey) -> boo
 
 
 def rebind_rows(
-    connection: sa.Connection, layout: Layout, pairs: Sequence[tuple[Row, dict[str, Any]]]
+    connection: sa.Connection,
+    layout: Layout,
+    pairs: Sequence[tuple[Row, dict[str, Any]]],
+    *,
+    plain: Plain | None,
 ) -> bool:
     """Move rows to another account, if nobody changed them and no row is left behind.
 
@@ -162,13 +178,20 @@ def rebind_rows(
         connection: In a transaction, which the caller rolls back if this isn't True.
         layout: The table.
         pairs: Each row as it was read, all of one account, and what to set.
+        plain: As for `write_rows`.
 
     Raises:
+        DowngradeError: As for `write_rows`.
         DuplicateSecretError: The other account has a secret with the same id.
     """
     table = layout.table
     if not pairs:
         return True
+    for row, new in pairs:
+        if plain is not None and not _is_plain(
+            (layout.labels_of(row)[0], layout.text_of(row)), plain
+        ):
+            raise _downgrade(layout.key_of(row)[1], new["section"])
     old_account = layout.key_of(pairs[0][0])[0]
     # SQLite knows no FOR UPDATE: a write that changes nothing takes its lock before the read.
     connection.execute(sa.update(table).where(sa.false()).values(kind=table.c.kind))

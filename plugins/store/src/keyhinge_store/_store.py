@@ -14,7 +14,7 @@ from keyhinge import KeyManager, Outcome
 from keyhinge_store._base import MAX_REBINDS, REBIND_BUSY, StoreBase, keys_of
 from keyhinge_store._book import NewSecret, SecretInfo, SecretKey, as_text, check_ids, not_found
 from keyhinge_store._database import make_engine, parse_url
-from keyhinge_store._errors import DatabaseUnavailableError
+from keyhinge_store._errors import DatabaseError, DatabaseUnavailableError, DuplicateSecretError
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._statements import (
     delete_row,
@@ -95,7 +95,10 @@ class SecretStore(StoreBase):
                 if engine is not self.engine:
                     engine.dispose()
 
-        guarded(create)
+        try:
+            guarded(create)
+        except (DatabaseError, DuplicateSecretError):
+            guarded(create)  # another process made it at the same moment: find it there
         self._checked = True
 
     def put(
@@ -261,7 +264,12 @@ class SecretStore(StoreBase):
             raise not_found(key)
 
     def rebind(
-        self, old_account: str, new_account: str, *, connection: sa.Connection | None = None
+        self,
+        old_account: str,
+        new_account: str,
+        *,
+        allow_downgrade: bool = False,
+        connection: sa.Connection | None = None,
     ) -> int:
         """Move all secrets of an account to another account, encrypted anew for it.
 
@@ -270,12 +278,14 @@ class SecretStore(StoreBase):
         Args:
             old_account: Whose they are.
             new_account: Whose they will be.
+            allow_downgrade: Let them be stored unencrypted, if that is what the primary does.
             connection: Your transaction. Then the keys are used while it is open.
 
         Returns:
             How many were moved.
 
         Raises:
+            DowngradeError: See `allow_downgrade`. Nothing was moved.
             DuplicateSecretError: The new account has a secret with one of their ids.
             OperationError: One of them can't be decrypted or encrypted. Nothing was moved.
             DatabaseError: The database failed, or the secrets changed again and again.
@@ -290,8 +300,11 @@ class SecretStore(StoreBase):
             opened = self.keys.decrypt_many([self.layout.item_of(row) for row in rows])
             plaintexts = [outcome.value for outcome in opened]
             outcomes = self.keys.encrypt_many(self._moved_items(rows, plaintexts, new_account))
-            pairs = self._moves(rows, [outcome.value for outcome in outcomes], new_account)
-            if self._run(partial(rebind_rows, layout=self.layout, pairs=pairs), connection):
+            values = [outcome.value for outcome in outcomes]
+            pairs = self._moves(rows, values, new_account)
+            plain = self._plain(values, allow_downgrade=allow_downgrade)
+            move = partial(rebind_rows, layout=self.layout, pairs=pairs, plain=plain)
+            if self._run(move, connection):
                 return len(rows)
         raise DatabaseUnavailableError(REBIND_BUSY)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -24,15 +23,13 @@ from keyhinge_store._migrate._plan import (
     plan_rewrap,
 )
 from keyhinge_store._migrate._reader import Reader
-from keyhinge_store._migrate._report import MigrationReport, OnProgress, Tally
+from keyhinge_store._migrate._report import MigrationReport, OnProgress, Stop, Tally, stop_asked
 from keyhinge_store._migrate._write_postgresql import PostgresqlWriter
 from keyhinge_store._migrate._write_sqlite import SqliteWriter
 from keyhinge_store._migrate._writer import Writer
 from keyhinge_store._store import SecretStore
 
 __all__ = ["migrate", "rewrap"]
-
-Stop = Callable[[], bool] | threading.Event
 
 PAGE_BYTES = 8 * 1024 * 1024
 PATIENCE = 60.0
@@ -184,11 +181,13 @@ class _Run:
         self._dry_run = dry_run
         self._patience = patience
         self._on_progress = on_progress
-        self._stop = stop.is_set if isinstance(stop, threading.Event) else stop
+        self._stop = stop_asked(stop)
         self._tally = Tally()
         self._writer = _writer(engine, plan)
         self._reader = Reader(engine, plan.layout, plan.condition, rows=batch_size, size=PAGE_BYTES)
         self._matched = self._count()
+        stale = self._matched if plan.operation == "rewrap" else 0
+        self._already = max(0, plan.already - stale)
         self._settled = False
         self._interrupted = False
 
@@ -258,7 +257,7 @@ class _Run:
         """Wait, in small steps so that a request to stop is heard. False if there was one."""
         end = time.monotonic() + seconds
         while True:
-            if self._stop is not None and self._stop():
+            if self._stop():
                 self._interrupted = True
                 return False
             rest = end - time.monotonic()
@@ -297,7 +296,7 @@ class _Run:
             dry_run=self._dry_run,
             rows=plan.rows,
             matched=self._matched,
-            already=plan.already if plan.target_key is None else plan.rows - self._matched,
+            already=self._already,
             moved=tally.moved,
             verified=tally.verified,
             left=self._left(),

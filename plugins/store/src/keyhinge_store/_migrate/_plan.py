@@ -30,7 +30,7 @@ class Plan:
         target_key: For a rewrap, the key and version to bring values to.
         condition: Is true for a row that has to be moved.
         rows: Rows in the table.
-        already: Rows at the target.
+        already: Rows at the target section; for a rewrap, stale ones among them.
     """
 
     operation: Literal["migrate", "rewrap"]
@@ -117,7 +117,9 @@ def plan_rewrap(
     )
     condition = sa.and_(label.in_(sources), sa.not_(is_current))
     rows = sum(labels.values())
-    return Plan("rewrap", layout, sources, section, current, condition, rows, 0)
+    # All of the section's rows; those that have to be moved are taken off when they are counted.
+    own = sum(labels.get(label, 0) for label in sources)
+    return Plan("rewrap", layout, sources, section, current, condition, rows, own)
 
 
 def count_sections(connection: sa.Connection, layout: Layout) -> dict[str, int]:

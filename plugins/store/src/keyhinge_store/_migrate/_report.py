@@ -11,7 +11,16 @@ import attrs
 
 from keyhinge import KeyRef
 
-__all__ = ["KeyCalls", "MigrationReport", "OnProgress", "Progress", "RowFailure", "Tally"]
+__all__ = [
+    "KeyCalls",
+    "MigrationReport",
+    "OnProgress",
+    "Progress",
+    "RowFailure",
+    "Stop",
+    "Tally",
+    "stop_asked",
+]
 
 SHOWN_FAILURES = 100
 
@@ -71,6 +80,15 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Stop = Callable[[], bool] | threading.Event
+"""Says whether to stop: by returning True, or by being set."""
+
+
+def stop_asked(stop: Stop | None) -> Callable[[], bool]:
+    """Give a function that tells whether to stop."""
+    if stop is None:
+        return lambda: False
+    return stop.is_set if isinstance(stop, threading.Event) else stop
 
 
 @attrs.frozen(kw_only=True)
