@@ -127,7 +127,7 @@ class LocalProvider(Provider):
 
     @hookimpl
     def keyhinge_check(self) -> CheckReport:
-        """Look at the key file, its versions, their age, and do a round trip."""
+        """Look at the key file, its versions and their age."""
         from keyhinge_local._check import check
 
         return check(self._keyring)
