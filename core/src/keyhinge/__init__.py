@@ -1,7 +1,6 @@
 """Encrypt secrets before they reach the database, through a key service that the operator picks."""
 
 from keyhinge._async import KeyManager
-from keyhinge._configuration import Configuration, load_configuration
 from keyhinge._context import Context, canonical, encode_context
 from keyhinge._errors import (
     AccessDeniedError,
@@ -55,7 +54,6 @@ __all__ = [
     "CheckReport",
     "ClosedError",
     "ConfigError",
-    "Configuration",
     "Context",
     "Decrypt",
     "Encrypt",
@@ -94,7 +92,6 @@ __all__ = [
     "encode_context",
     "hookimpl",
     "hookspec",
-    "load_configuration",
     "secret",
     "setting",
     "settings",

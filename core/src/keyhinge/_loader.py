@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keyhinge._configuration import Configuration, read_configuration
 from keyhinge._discovery import Registry
 from keyhinge._errors import ConfigError, Problem, ProviderError
 from keyhinge._sections import Plan, Sections, make_plan, open_sections
+
+if TYPE_CHECKING:
+    from keyhinge._configuration import Configuration
 
 __all__ = ["Config", "Loader"]
 
@@ -47,6 +49,9 @@ class Loader:
         Raises:
             ConfigError: The configuration is wrong.
         """
+        # Here, so that importing keyhinge doesn't wait for it.
+        from keyhinge._configuration import read_configuration
+
         configuration = read_configuration(self._config, self._environ)
         registry = Registry(self._providers)
         if configuration.errors:

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from keyhinge._batch import open_batch, require_items, seal_batch
-from keyhinge._configuration import Configuration
 from keyhinge._context import Context, check_context
 from keyhinge._errors import ClosedError, OperationError
 from keyhinge._fork import start_anew_after_fork
@@ -27,6 +26,8 @@ from keyhinge._value import EncryptedValue
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from keyhinge._configuration import Configuration
 
 __all__ = ["CLOSED", "BlockingKeyManager"]
 

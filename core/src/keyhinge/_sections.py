@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from keyhinge._composing import ConfiguringSection, reachable
-from keyhinge._configuration import Configuration
 from keyhinge._contract import PluginManager, check_provider
 from keyhinge._discovery import LoadedProvider, Registry
 from keyhinge._errors import (
@@ -24,6 +23,9 @@ from keyhinge._errors import (
 )
 from keyhinge._names import suggest
 from keyhinge._section import OpenSection
+
+if TYPE_CHECKING:
+    from keyhinge._configuration import Configuration
 
 __all__ = ["Blueprint", "Plan", "Sections", "make_plan", "open_sections"]
 

@@ -12,7 +12,8 @@ from keyhinge_cli._plugins import plugin
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keyhinge import Configuration, KeyManager
+    from keyhinge import KeyManager
+    from keyhinge.config import Configuration
     from keyhinge_cli._options import Invocation
     from keyhinge_cli._output import Output
     from keyhinge_store import SecretStore
@@ -55,7 +56,7 @@ def read_config(invocation: Invocation) -> Configuration:
     Raises:
         ConfigError: There is no such file, or it can't be read at all.
     """
-    from keyhinge._configuration import read_configuration
+    from keyhinge.config import read_configuration
 
     return read_configuration(invocation.config)
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from keyhinge import ConfigError, Configuration, KeyManager, Problem
+from keyhinge import ConfigError, KeyManager, Problem
+from keyhinge.config import Configuration
 from keyhinge_store._database import parse_url
 from keyhinge_store._settings import StoreSettings
 from keyhinge_store._store import SecretStore

@@ -15,8 +15,8 @@ from keyhinge_cli._session import quiet_logging, read_config
 from keyhinge_cli._text import count
 
 if TYPE_CHECKING:
-    from keyhinge import Configuration, Problem
-    from keyhinge._config_views import SettingView
+    from keyhinge import Problem
+    from keyhinge.config import Configuration, SettingView
 
 
 @click.group("config", cls=Group)
@@ -105,7 +105,7 @@ def schema(invocation: Invocation) -> None:
     """Print the JSON Schema of the whole file, for editors, with every installed provider."""
     from keyhinge import ProviderError
     from keyhinge._discovery import Registry
-    from keyhinge._schema import json_schema
+    from keyhinge.config import json_schema
 
     registry = Registry()
     providers: dict[str, type] = {}

@@ -15,7 +15,7 @@ from keyhinge_cli._session import read_config
 from keyhinge_cli._text import moment
 
 if TYPE_CHECKING:
-    from keyhinge import Configuration
+    from keyhinge.config import Configuration
 
 _BACKUP = (
     "Back up {path} now, apart from the database: without it, nothing that it encrypts can be "
