@@ -48,7 +48,7 @@ def test_help_loads_nothing_heavy(python, arguments):
 
 def test_the_heavy_modules_would_be_seen(python):
     """The test above would be worth nothing if the names were wrong."""
-    assert {"keyhinge", "attr", "yaml"} <= loaded_by(python, "providers")
+    assert {"keyhinge", "attr", "yaml"} <= loaded_by(python, "config", "schema")
 
 
 def test_every_command_of_the_table_is_there_and_imports():
