@@ -60,7 +60,10 @@ def check_section(section: OpenSection) -> CheckReport:
     """Try a section out and ask its provider; findings, never exceptions."""
     findings = [Finding("info", "provider", f"provider of {section.distribution}")]
     if not section.capabilities.encrypts:
-        message = "this section doesn't encrypt: its values stand readable in the database"
+        message = (
+            "not encrypted: this section stores values as they are, and whoever can read the "
+            "database can read them. keyManagement.options.requireEncryption refuses it as primary"
+        )
         findings.append(Finding("warning", "not-encrypted", message))
     findings += _tried(section)
     try:

@@ -1,13 +1,11 @@
-"""The `plaintext` provider: stores what it is given, and says so wherever it is asked."""
+"""The `plaintext` provider: stores what it is given, and declares that it does."""
 
 from __future__ import annotations
 
 from keyhinge import (
     Capabilities,
-    CheckReport,
     Context,
     EncryptedValue,
-    Finding,
     InvalidCiphertextError,
     KeyRef,
     Provider,
@@ -19,10 +17,6 @@ from keyhinge import (
 
 # In front of each value, so that an empty one isn't empty and nothing else is taken for one.
 _MARKER = b"\x50"
-_NOT_ENCRYPTED = (
-    "not encrypted: this section stores values as they are, and whoever can read the database "
-    "can read them. Set keyManagement.options.requireEncryption to refuse it as primary"
-)
 
 
 @settings
@@ -52,11 +46,6 @@ class PlaintextProvider(Provider):
     def keyhinge_current_key(self) -> KeyRef:
         """Tell that there is no key."""
         return KeyRef("")
-
-    @hookimpl
-    def keyhinge_check(self) -> CheckReport:
-        """Say that it doesn't encrypt."""
-        return CheckReport((Finding("warning", "not-encrypted", _NOT_ENCRYPTED),))
 
 
 @hookimpl
