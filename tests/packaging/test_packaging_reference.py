@@ -56,7 +56,8 @@ def hooks() -> Iterator[tuple[str, list[str]]]:
     manager = PluginManager()
     for name, caller in sorted(vars(manager.hook).items()):
         if name.startswith("keyhinge_"):
-            yield name, list(caller.spec.argnames)
+            # pluggy 1.5 counts `self` among the arguments.
+            yield name, [each for each in caller.spec.argnames if each != "self"]
 
 
 def test_there_are_hooks():
