@@ -62,7 +62,7 @@ NOT_BYTES = [None, "text", bytearray(b"x"), memoryview(b"x"), (b"x",), 0, ["x"],
 
 
 class TestEncrypt:
-    @pytest.mark.parametrize("result", NOT_SEALED, ids=repr)
+    @pytest.mark.parametrize("result", NOT_SEALED)
     def test_rubbish(self, opened, variant, result):
         hook = hookimpl(lambda self, plaintext, context: result)
         keys = opened("a", using=variant(keyhinge_encrypt=hook))
@@ -90,7 +90,7 @@ class TestEncrypt:
 
 
 class TestDecrypt:
-    @pytest.mark.parametrize("result", NOT_BYTES, ids=repr)
+    @pytest.mark.parametrize("result", NOT_BYTES)
     def test_rubbish(self, opened, variant, result):
         hook = hookimpl(lambda self, value, context: result)
         keys = opened("a", using=variant(keyhinge_decrypt=hook))
@@ -170,7 +170,6 @@ class TestBatches:
             None, [], [b"x"] * 2, [b"x"] * 4, iter([b"x"] * 3), {1: b"x"}, {b"x", b"y", b"z"}, 3,
             Sealed, (x for x in [b"x"] * 3),
         ],
-        ids=str,
     )  # fmt: skip
     @pytest.mark.parametrize("name", ["encrypt", "decrypt", "rewrap"])
     def test_not_an_answer_for_each(self, opened, variant, name, answer):
