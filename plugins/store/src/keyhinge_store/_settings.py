@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from keyhinge._secret import Secret
-from keyhinge._settings import secret, setting, settings
+from keyhinge import Secret, secret, setting, settings
 from keyhinge_store._table import DEFAULT_TABLE
 
 __all__ = ["StoreSettings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -9,7 +10,6 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge import KeyManager, KeyRef, SectionNotConfiguredError
-from keyhinge._names import suggest
 from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Layout
 
@@ -153,7 +153,7 @@ def _source_labels(
             known = sorted({*keys.sections, *labels})
             msg = (
                 f"there is no section {name!r} in the configuration, and no row names it."
-                f"{suggest(name, known)} There are: {', '.join(known)}"
+                f"{_suggestion(name, known)} There are: {', '.join(known)}"
             )
             raise MigrationError(msg)
     if not found:
@@ -163,6 +163,11 @@ def _source_labels(
         msg = f"the section {target!r} can't be moved from and to at once; see rewrap"
         raise MigrationError(msg)
     return tuple(dict.fromkeys(found))
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def _is_alias(keys: KeyManager, name: str) -> bool:
