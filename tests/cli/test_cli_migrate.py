@@ -142,11 +142,22 @@ def test_a_bad_row_is_3_and_the_rest_moves(three, run):
     report = done.events[-1]
     assert (report["moved"], report["failed"], report["left"]) == (9, 1, 0)
     [warning] = done.errors[:1]
-    assert warning["key"]["secret_id"] == "s4"
+    assert [key["secret_id"] for key in warning["keys"]] == ["s4"]
     assert three.sql("SELECT secret_id FROM secrets WHERE section = 'second'") == [("s4",)]
     text = run("migrate")
     assert text.code == 3
     assert "s4" in text.err
+
+
+def test_rows_that_fail_for_the_same_reason_are_named_together(three, run):
+    three.sections("second", THREE)
+    fill(three, 10)
+    three.sql("UPDATE secrets SET kind = 'stolen'")
+    three.sections("local", THREE)
+    done = run("migrate")
+    assert done.code == 3
+    assert "secret_id 's0' and 9 more" in done.err
+    assert done.err.count("left as it was") == 1
 
 
 class TestRewrap:

@@ -85,7 +85,7 @@ class TestVerify:
         assert done.code == 3
         assert (done.events[-1]["opened"], done.events[-1]["failed"]) == (1, 1)
         [warning] = done.errors
-        assert warning["key"]["secret_id"] == bad
+        assert [key["secret_id"] for key in warning["keys"]] == [bad]
         assert good not in done.err
 
     def test_empty_is_4(self, run, project):

@@ -341,7 +341,10 @@ def _provider_specs() -> type:
 
 def _copy(function: Any) -> Any:
     # The marker writes an attribute onto the function; Provider's own stay as they are.
-    return FunctionType(function.__code__, function.__globals__, function.__name__)
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__)
+    copy.__qualname__ = function.__qualname__  # pluggy 1.5 tells by its dot that it has a self
+    copy.__doc__ = function.__doc__
+    return copy
 
 
 ProviderSpecs = _provider_specs()

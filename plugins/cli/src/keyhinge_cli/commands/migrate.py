@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keyhinge_cli._exit import NOTHING, PARTLY, TEMPORARY, code_of, finish
+from keyhinge_cli._failures import show_failures
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
 from keyhinge_cli._plugins import plugin
@@ -23,7 +24,6 @@ _STOPPING = (
     "stopping after this batch; what is moved stays moved (a second signal ends at once, which "
     "loses nothing either)"
 )
-_SHOWN_FAILURES = 20
 
 _Move = Callable[..., "MigrationReport"]
 
@@ -179,12 +179,7 @@ def _show(out: Output, report: MigrationReport, code: int) -> None:
         asked = f"{count(calls.batches, 'batch', 'batches')}, {count(calls.values, 'value')}"
         rows.append([f"calls to {section}", asked])
     out.table([report.operation, f"to {_target(report)}"], rows)
-    for failure in report.failures[:_SHOWN_FAILURES]:
-        key = ", ".join(f"{name} {value!r}" for name, value in failure.key.items())
-        fields = {"key": failure.key, "reason": failure.reason, "sqlstate": failure.sqlstate}
-        out.warn(f"left as it was: {key}: {failure.message}", **fields)
-    if report.failed > _SHOWN_FAILURES:
-        out.note(f"… and {report.failed - _SHOWN_FAILURES:,} more; --json lists the first 100")
+    show_failures(out, "left as it was", report.failures, report.failed)
 
 
 def _target(report: MigrationReport) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import click
 
 from keyhinge_cli._exit import NOTHING, PARTLY, finish
+from keyhinge_cli._failures import show_failures
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._plugins import plugin
 from keyhinge_cli._session import open_keys, open_store
 from keyhinge_cli._signals import stoppable
 from keyhinge_cli._text import count
-
-_SHOWN_FAILURES = 20
 
 
 @click.command("verify", cls=Command, short_help="Open every stored value; print counts only.")
@@ -43,11 +42,7 @@ def verify(invocation: Invocation, allow_empty: bool) -> None:
     rows = [["opened", f"{report.opened:,}"], ["failed", f"{report.failed:,}"]]
     rows += [[f"  {reason}", f"{number:,}"] for reason, number in report.reasons.items()]
     out.table(["verify", count(report.values, "value")], rows)
-    for failure in report.failures[:_SHOWN_FAILURES]:
-        key = ", ".join(f"{name} {value!r}" for name, value in failure.key.items())
-        out.warn(f"doesn't open: {key}: {failure.message}", key=failure.key, reason=failure.reason)
-    if report.failed > _SHOWN_FAILURES:
-        out.note(f"… and {report.failed - _SHOWN_FAILURES:,} more; --json lists the first 100")
+    show_failures(out, "doesn't open", report.failures, report.failed)
     if report.interrupted:
         out.note("interrupted: the values after these weren't opened")
     elif code == NOTHING:
