@@ -58,6 +58,8 @@ def find_pyenv_pythons() -> None:
 find_pyenv_pythons()
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # test what is there; a missing Python is reported
 PYTHONS = pythons()
+# Many tests wait for a database or a process: two at a time take little more than half as long.
+PARALLEL = ("--numprocesses", "2", "--dist", "worksteal")
 RAN: list[str] = []  # the Pythons that the tests ran on
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -67,13 +69,11 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = [
     "lint",
     "typing",
+    "build",
     "tests",
     "matrix",
-    "oldest",
     "provider",
-    "build",
     "alone",
-    "wheels",
     "docs",
     "examples",
     "quickstart",
@@ -119,6 +119,23 @@ def built(name: str, suffix: str = ".whl") -> str:
     return str(file)
 
 
+def install_lowest(session: nox.Session, *wheels: str) -> None:
+    """Install the lowest versions that are declared, and keep them for what comes after."""
+    needs = [
+        requirement
+        for data in METADATA.values()
+        for group in (data["dependencies"], *data.get("optional-dependencies", {}).values())
+        for requirement in group
+        if not requirement.startswith("keyhinge")
+    ]
+    session.install("--resolution", "lowest-direct", *needs, *wheels)
+    lowest = session.run("uv", "--quiet", "pip", "freeze", "--exclude-editable", silent=True)
+    constraints = Path(session.virtualenv.location) / "lowest.txt"
+    pins = [line for line in str(lowest).splitlines() if "==" in line]
+    constraints.write_text("\n".join(pins), encoding="utf-8")
+    session.env["UV_CONSTRAINT"] = str(constraints)
+
+
 def pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:
     """Run pytest in this session's environment; what stands behind ``--`` is passed on."""
     session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
@@ -147,12 +164,20 @@ def typing(session: nox.Session) -> None:
     session.run("mypy", *session.posargs)
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS, requires=["build"], reuse_venv=False)
 def tests(session: nox.Session) -> None:
-    """The whole suite, on every installed CPython from 3.10 up."""
-    install(session, "test")
+    """The whole suite against the built wheels, on every installed CPython from 3.10 up.
+
+    The oldest Python gets the lowest versions of all dependencies that the packages declare.
+    """
+    wheels = [built(name) + extras(name) for name in FOLDERS]
+    if session.python == PYTHONS[0] and session.venv_backend == "uv":
+        install_lowest(session, *wheels)
+    session.install(*wheels, *dependencies("test"))
+    check_consistent(session)
+    session.run("python", "-I", "dev/check_installed.py", *FOLDERS)
     RAN.append(str(session.python))
-    pytest(session)
+    pytest(session, *PARALLEL, env={"KEYHINGE_TEST_DIST": str(DIST)})
 
 
 @nox.session(python=False)
@@ -164,21 +189,6 @@ def matrix(session: nox.Session) -> None:
     )
     if not RAN:
         session.error("the tests ran on no Python at all")
-
-
-@nox.session(python=PYTHONS[0])
-def oldest(session: nox.Session) -> None:
-    """The whole suite with the lowest versions that the packages declare."""
-    if session.venv_backend != "uv":
-        session.skip("only uv can choose the lowest versions")
-    paths = [part for name in FOLDERS for part in ("--editable", FOLDERS[name] + extras(name))]
-    session.install("--resolution", "lowest-direct", *paths)
-    # The tools of the tests must not bring anything up again.
-    lowest = session.run("uv", "--quiet", "pip", "freeze", "--exclude-editable", silent=True)
-    constraints = Path(session.virtualenv.location) / "lowest.txt"
-    constraints.write_text(str(lowest), encoding="utf-8")
-    session.install(*dependencies("test"), "--constraint", str(constraints))
-    pytest(session)
 
 
 @nox.session
@@ -210,15 +220,6 @@ def alone(session: nox.Session, name: str) -> None:
     session.install(*[built(each) for each in names])
     check_consistent(session)
     session.run("python", "-I", "-W", "error", "dev/check_installed.py", *names)
-
-
-@nox.session(requires=["build"], reuse_venv=False)
-def wheels(session: nox.Session) -> None:
-    """The whole suite against the built wheels."""
-    session.install(*[built(name) + extras(name) for name in FOLDERS], *dependencies("test"))
-    check_consistent(session)
-    session.run("python", "-I", "dev/check_installed.py", *FOLDERS)
-    pytest(session, env={"KEYHINGE_TEST_DIST": str(DIST)})
 
 
 @nox.session
