@@ -7,6 +7,7 @@ import threading
 import traceback
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -38,10 +39,26 @@ MONETR = """CREATE TABLE secrets (secret_id TEXT NOT NULL, account_id TEXT NOT N
             PRIMARY KEY (secret_id, account_id))"""
 
 
+@pytest.fixture
+def connect():
+    """Opens stores and closes them when the test ends."""
+    opened: list[SecretStore] = []
+
+    def connect(*arguments: Any, **options: Any) -> SecretStore:
+        opened.append(SecretStore(*arguments, **options))
+        return opened[-1]
+
+    yield connect
+    for store in opened:
+        store.close()
+
+
 class TestMissing:
-    def test_a_missing_file_is_an_error_not_a_stray_file(self, tmp_path: Path, open_keys) -> None:
+    def test_a_missing_file_is_an_error_not_a_stray_file(
+        self, connect, tmp_path: Path, open_keys
+    ) -> None:
         file = tmp_path / "none.db"
-        store = SecretStore(f"sqlite:///{file}", open_keys("one"))
+        store = connect(f"sqlite:///{file}", open_keys("one"))
 
         for call in (
             lambda: store.put(account_id="a", kind="k", value="v"),
@@ -55,19 +72,19 @@ class TestMissing:
                 call()
         assert not file.exists()
 
-    def test_also_with_an_engine_of_the_callers(self, tmp_path: Path, open_keys) -> None:
+    def test_also_with_an_engine_of_the_callers(self, connect, tmp_path: Path, open_keys) -> None:
         file = tmp_path / "none.db"
         engine = sa.create_engine(f"sqlite:///{file}")
-        store = SecretStore(engine, open_keys("one"))
+        store = connect(engine, open_keys("one"))
 
         with pytest.raises(DatabaseMissingError):
             store.list()
         assert not file.exists()
         engine.dispose()
 
-    def test_a_file_that_went_away(self, tmp_path: Path, open_keys) -> None:
+    def test_a_file_that_went_away(self, connect, tmp_path: Path, open_keys) -> None:
         file = tmp_path / "gone.db"
-        store = SecretStore(f"sqlite:///{file}", open_keys("one"))
+        store = connect(f"sqlite:///{file}", open_keys("one"))
         store.create_tables()
         store.list()
         store.close()
@@ -77,16 +94,16 @@ class TestMissing:
             store.list()
         assert not file.exists()
 
-    def test_a_missing_folder(self, tmp_path: Path, open_keys) -> None:
-        store = SecretStore(f"sqlite:///{tmp_path}/no/folder.db", open_keys("one"))
+    def test_a_missing_folder(self, connect, tmp_path: Path, open_keys) -> None:
+        store = connect(f"sqlite:///{tmp_path}/no/folder.db", open_keys("one"))
 
         with pytest.raises(DatabaseMissingError):
             store.create_tables()
 
-    def test_a_missing_table(self, database, open_keys) -> None:
+    def test_a_missing_table(self, connect, database, open_keys) -> None:
         if database.is_sqlite:
             database.execute("CREATE TABLE other (x TEXT)")
-        store = SecretStore(database.url, open_keys("one"))
+        store = connect(database.url, open_keys("one"))
 
         with pytest.raises(TableMissingError, match="create_tables"):
             store.list()
@@ -94,26 +111,26 @@ class TestMissing:
             migrate(store)
         store.close()
 
-    def test_a_missing_postgresql_database(self, postgres_server: str, open_keys) -> None:
+    def test_a_missing_postgresql_database(self, connect, postgres_server: str, open_keys) -> None:
         url = sa.make_url(postgres_server).set(database="there_is_none")
-        store = SecretStore(url, open_keys("one"))
+        store = connect(url, open_keys("one"))
 
         with pytest.raises(DatabaseMissingError):
             store.list()
 
-    def test_a_server_that_is_down(self, tmp_path: Path, open_keys) -> None:
+    def test_a_server_that_is_down(self, connect, tmp_path: Path, open_keys) -> None:
         url = f"postgresql://user:hunter2@/db?host={tmp_path}"
-        store = SecretStore(url, open_keys("one"))
+        store = connect(url, open_keys("one"))
 
         with pytest.raises(DatabaseUnavailableError) as caught:
             store.list()
         assert caught.value.retryable
         assert "hunter2" not in everything_about(caught.value) + repr(store)
 
-    def test_not_a_database(self, tmp_path: Path, open_keys) -> None:
+    def test_not_a_database(self, connect, tmp_path: Path, open_keys) -> None:
         file = tmp_path / "text.db"
         file.write_text("not a database at all, just some text\n" * 50)
-        store = SecretStore(f"sqlite:///{file}", open_keys("one"))
+        store = connect(f"sqlite:///{file}", open_keys("one"))
 
         with pytest.raises(DatabaseError, match="isn't an SQLite database"):
             store.list()
@@ -170,11 +187,13 @@ class TestTable:
         ],
         ids=["monetr", "unlike", "types", "key"],
     )
-    def test_a_foreign_table_is_left_alone(self, database, open_keys, foreign: str) -> None:
+    def test_a_foreign_table_is_left_alone(
+        self, connect, database, open_keys, foreign: str
+    ) -> None:
         if database.is_sqlite:
             Path(str(sa.make_url(database.url).database)).touch()
         database.execute(foreign)
-        store = SecretStore(database.url, open_keys("one"))
+        store = connect(database.url, open_keys("one"))
 
         for call in (
             store.create_tables,
@@ -187,20 +206,20 @@ class TestTable:
         assert database.execute("SELECT * FROM secrets") == []
         store.close()
 
-    def test_more_columns_are_fine(self, store: SecretStore, database) -> None:
+    def test_more_columns_are_fine(self, connect, store: SecretStore, database) -> None:
         database.execute("ALTER TABLE secrets ADD COLUMN note TEXT")
-        again = SecretStore(database.url, store.keys)
+        again = connect(database.url, store.keys)
         again.put(account_id="a", kind="k", value="v", secret_id="s")
 
         assert again.get(account_id="a", secret_id="s") == b"v"
         again.close()
 
-    def test_metadata_of_the_callers(self, database, open_keys) -> None:
+    def test_metadata_of_the_callers(self, connect, database, open_keys) -> None:
         """As Alembic does it: the table is in the application's metadata."""
         metadata = sa.MetaData()
         table = secrets_table(metadata, "app_secrets")
         metadata.create_all(database.engine)
-        store = SecretStore(database.engine, open_keys("one"), table="app_secrets")
+        store = connect(database.engine, open_keys("one"), table="app_secrets")
         store.put(account_id="a", kind="k", value="v", secret_id="s")
 
         assert metadata.tables["app_secrets"] is table
