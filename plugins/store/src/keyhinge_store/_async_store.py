@@ -16,6 +16,7 @@ from keyhinge_store._book import NewSecret, SecretInfo, SecretKey, as_text, chec
 from keyhinge_store._database import make_async_engine, parse_url
 from keyhinge_store._errors import DatabaseError, DatabaseUnavailableError, DuplicateSecretError
 from keyhinge_store._errors_sql import aguarded
+from keyhinge_store._frames import aframeless
 from keyhinge_store._statements import (
     delete_row,
     read_account,
@@ -88,6 +89,7 @@ class AsyncSecretStore(StoreBase):
             await aguarded(create)  # another process made it at the same moment: find it there
         self._checked = True
 
+    @aframeless
     async def put(
         self,
         *,
@@ -105,6 +107,7 @@ class AsyncSecretStore(StoreBase):
         await self._run(write, connection)
         return prepared.key.secret_id
 
+    @aframeless
     async def put_many(
         self,
         secrets: Iterable[NewSecret],
@@ -120,6 +123,7 @@ class AsyncSecretStore(StoreBase):
         await self._run(write, connection)
         return [each.key.secret_id for each in prepared]
 
+    @aframeless
     async def get(
         self, *, account_id: str, secret_id: str, connection: AsyncConnection | None = None
     ) -> bytes:
@@ -130,6 +134,7 @@ class AsyncSecretStore(StoreBase):
         item = self._found(key, row)
         return await self.keys.adecrypt(item.value, context=item.context)
 
+    @aframeless
     async def get_text(
         self, *, account_id: str, secret_id: str, connection: AsyncConnection | None = None
     ) -> str:
@@ -138,6 +143,7 @@ class AsyncSecretStore(StoreBase):
             await self.get(account_id=account_id, secret_id=secret_id, connection=connection)
         )
 
+    @aframeless
     async def get_many(
         self, keys: Iterable[tuple[str, str]], *, connection: AsyncConnection | None = None
     ) -> dict[tuple[str, str], Outcome[bytes]]:
@@ -176,6 +182,7 @@ class AsyncSecretStore(StoreBase):
         if not await self._run(partial(delete_row, layout=self.layout, key=key), connection):
             raise not_found(key)
 
+    @aframeless
     async def rebind(
         self,
         old_account: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 _CONNECT_SECONDS = 5
 _SQLITE_BUSY_SECONDS = 10
+# Gives our engines a logger of their own, which has a filter.
+_LOGGING_NAME = "keyhinge-store"
 _INSTALL = {
     "psycopg": "pip install 'keyhinge-store[postgresql]'",
     "aiosqlite": "pip install 'keyhinge-store[asyncio]'",
@@ -73,6 +76,8 @@ def make_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
 
 def make_async_engine(url: sa.URL, *, create: bool = False) -> AsyncEngine:
     """Make an engine for an event loop; see `make_engine`."""
+    if url.get_driver_name() == "aiosqlite":
+        _quiet_aiosqlite()
     factory: Callable[..., AsyncEngine] | None = None
     try:
         from sqlalchemy.ext.asyncio import create_async_engine as factory
@@ -106,7 +111,13 @@ def _driver_problem(url: sa.URL, error: Exception) -> str:
 
 def engine_options(url: sa.URL) -> dict[str, Any]:
     """Give the options that our own engines have, for `create_engine`."""
-    options: dict[str, Any] = {"hide_parameters": True, "connect_args": {}}
+    # `hide_parameters` hides what is sent; at DEBUG SQLAlchemy logs the rows that come back, too.
+    logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").addFilter(_without_rows)
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "logging_name": _LOGGING_NAME,
+        "connect_args": {},
+    }
     arguments = options["connect_args"]
     if url.get_backend_name() == "sqlite":
         if "timeout" not in url.query:
@@ -122,6 +133,21 @@ def engine_options(url: sa.URL) -> dict[str, Any]:
         if "connect_timeout" not in url.query:
             arguments["connect_timeout"] = _CONNECT_SECONDS
     return options
+
+
+def _without_rows(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
+
+
+def _quiet_aiosqlite() -> None:
+    """Keep values out of the log of an application that sets the root logger to DEBUG.
+
+    aiosqlite logs every statement with its parameters at that level. SQLAlchemy does the same
+    with its own logger; whoever asks for aiosqlite's by its name still gets it.
+    """
+    log = logging.getLogger("aiosqlite")
+    if log.level == logging.NOTSET:
+        log.setLevel(logging.INFO)
 
 
 def sqlite_file(url: sa.URL) -> Path | None:

@@ -16,6 +16,7 @@ from keyhinge_store._book import NewSecret, SecretInfo, SecretKey, as_text, chec
 from keyhinge_store._database import make_engine, parse_url
 from keyhinge_store._errors import DatabaseError, DatabaseUnavailableError, DuplicateSecretError
 from keyhinge_store._errors_sql import guarded
+from keyhinge_store._frames import frameless
 from keyhinge_store._statements import (
     delete_row,
     read_account,
@@ -101,6 +102,7 @@ class SecretStore(StoreBase):
             guarded(create)  # another process made it at the same moment: find it there
         self._checked = True
 
+    @frameless
     def put(
         self,
         *,
@@ -139,6 +141,7 @@ class SecretStore(StoreBase):
         self._run(write, connection)
         return prepared.key.secret_id
 
+    @frameless
     def put_many(
         self,
         secrets: Iterable[NewSecret],
@@ -166,6 +169,7 @@ class SecretStore(StoreBase):
         self._run(self._writing(prepared, sealed, allow_downgrade=allow_downgrade), connection)
         return [each.key.secret_id for each in prepared]
 
+    @frameless
     def get(
         self, *, account_id: str, secret_id: str, connection: sa.Connection | None = None
     ) -> bytes:
@@ -188,6 +192,7 @@ class SecretStore(StoreBase):
         item = self._found(key, row)
         return self.keys.decrypt(item.value, context=item.context)
 
+    @frameless
     def get_text(
         self, *, account_id: str, secret_id: str, connection: sa.Connection | None = None
     ) -> str:
@@ -199,6 +204,7 @@ class SecretStore(StoreBase):
         """
         return as_text(self.get(account_id=account_id, secret_id=secret_id, connection=connection))
 
+    @frameless
     def get_many(
         self, keys: Iterable[tuple[str, str]], *, connection: sa.Connection | None = None
     ) -> dict[tuple[str, str], Outcome[bytes]]:
@@ -263,6 +269,7 @@ class SecretStore(StoreBase):
         if not self._run(partial(delete_row, layout=self.layout, key=key), connection):
             raise not_found(key)
 
+    @frameless
     def rebind(
         self,
         old_account: str,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from keyhinge import KeyManager
 from keyhinge_store._errors import MigrationStoppedError, StoreError
 from keyhinge_store._errors_sql import guarded, translated
+from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Key, Row
 from keyhinge_store._migrate._apply import Applier
 from keyhinge_store._migrate._convert import Converter, KeysFailedError
@@ -37,6 +38,7 @@ _SWEEP_PAUSE = 0.2
 _LONGEST_SWEEP_PAUSE = 3.0
 
 
+@frameless
 def migrate(
     store: SecretStore,
     keys: KeyManager | None = None,
@@ -106,6 +108,7 @@ def migrate(
     return run.go(max_sweeps)
 
 
+@frameless
 def rewrap(
     store: SecretStore,
     keys: KeyManager | None = None,
