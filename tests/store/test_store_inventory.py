@@ -8,7 +8,7 @@ import pytest
 
 from keyhinge import UnavailableError
 from keyhinge_local import keyfile
-from keyhinge_store import NewSecret, SecretStore, migrate, status, verify
+from keyhinge_store import DatabaseError, NewSecret, SecretStore, migrate, status, verify
 
 
 class TestStatus:
@@ -133,3 +133,27 @@ class TestVerify:
         migrate(store, keys)
 
         assert verify(store, open_keys("two", without=("one", "plaintext"))).opened == 50
+
+
+def test_status_counts_a_row_of_sqlite_whose_labels_are_bytes(open_keys, sqlite_url) -> None:
+    store = SecretStore(sqlite_url, open_keys("one"))
+    store.create_tables()
+    store.put(account_id="a", kind="k", value="v")
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE secrets SET section = x'ff00'")
+    report = status(store)
+    assert (report.values, report.not_configured, report.unreadable) == (1, 1, 1)
+    assert report.labels[0].section == "(bytes, not text)"
+    store.close()
+
+
+def test_text_in_sqlite_that_is_not_utf8_is_named_as_what_it_is(open_keys, sqlite_url) -> None:
+    store = SecretStore(sqlite_url, open_keys("one"))
+    store.create_tables()
+    store.put(account_id="a", kind="k", value="v")
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE secrets SET secret = CAST(x'62ff' AS TEXT)")
+    with pytest.raises(DatabaseError, match="isn't UTF-8") as caught:
+        verify(store)
+    assert not caught.value.retryable  # trying again won't help
+    store.close()

@@ -48,6 +48,11 @@ _SQLITE_REASONS = (
     ("readonly", DatabaseError, "the SQLite file, or its folder, can't be written to"),
     ("not a database", DatabaseError, "the file isn't an SQLite database"),
     ("disk is full", DatabaseUnavailableError, "the disk is full"),
+    (
+        "decode to UTF-8",
+        DatabaseError,
+        "a row holds text that isn't UTF-8; mend or delete that row",
+    ),
     ("UNIQUE constraint", DuplicateSecretError, _BY_STATE["23505"][1]),
 )
 
