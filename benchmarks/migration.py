@@ -2,7 +2,7 @@
 
     python benchmarks/migration.py [--rows 20000] [--size 64] [--postgresql URL]
 
-- the naive loop: decrypt, encrypt, UPDATE by primary key through SQLAlchemy, one row after the
+- the naive loop: decrypt, encrypt, UPDATE by primary key on the bare driver, one row after the
   other; a commit for every row in SQLite (autocommit), for every 1,000 in PostgreSQL. It verifies
   nothing and guards nothing;
 - the bare loop: only those UPDATEs, with values that were made before, on the bare driver. No
@@ -18,8 +18,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -81,61 +82,60 @@ def bench(
 
 def naive_loop(store: SecretStore, keys: KeyManager) -> float:
     """Move rows one by one, as one would without the store; give rows per second."""
-    layout, table = store.layout, store.layout.table
-    each_row = store.engine.dialect.name == "sqlite"
-    with store.engine.connect() as connection:
-        rows = connection.execute(sa.select(*(table.c[name] for name in layout.columns))).all()
-    rows = rows[:2000] if each_row else rows
-    start = time.perf_counter()
-    with store.engine.connect() as connection:
-        for index, row in enumerate(rows, 1):
-            item = layout.item_of(row)
+    rows = read(store)
+
+    def moves() -> Iterator[tuple[str, ...]]:
+        for row in rows:
+            item = store.layout.item_of(row)
             plaintext = keys.decrypt(item.value, context=item.context)
             value = keys.encrypt(plaintext, context=item.context)
-            connection.execute(
-                sa.update(table)
-                .where(table.c.account_id == row.account_id, table.c.secret_id == row.secret_id)
-                .values(
-                    section=value.section,
-                    key_id=value.key_id,
-                    version=value.version,
-                    secret=value.to_text(),
-                )
-            )
-            if each_row or index % 1000 == 0:
-                connection.commit()
-        connection.commit()
-    return len(rows) / (time.perf_counter() - start)
+            labels = (value.section, value.key_id, value.version)
+            yield (*labels, value.to_text(), *store.layout.key_of(row))
+
+    columns = ("section", "key_id", "version", "secret")
+    return update_each(store, columns, moves()) * len(rows)
 
 
 def bare_loop(store: SecretStore, keys: KeyManager) -> float:
     """Write values that were made before, one UPDATE each; give rows per second."""
-    layout, table = store.layout, store.layout.table
-    each_row = store.engine.dialect.name == "sqlite"
-    with store.engine.connect() as connection:
-        rows = connection.execute(sa.select(*(table.c[name] for name in layout.columns))).all()
-    rows = rows[:2000] if each_row else rows
     values = []
-    for row in rows:
+    for row in read(store):
         # Other bytes than those in the row: SQLite leaves a page alone that doesn't change.
-        item = layout.item_of(row)
+        item = store.layout.item_of(row)
         value = keys.encrypt(keys.decrypt(item.value, context=item.context), context=item.context)
-        values.append((value.to_text(), row.account_id, row.secret_id))
+        values.append((value.to_text(), *store.layout.key_of(row)))
+    return update_each(store, ("secret",), values) * len(values)
+
+
+def read(store: SecretStore) -> Sequence[sa.Row[Any]]:
+    """Read the rows; in SQLite only some, since a commit for each takes its time."""
+    columns = [store.layout.table.c[name] for name in store.layout.columns]
+    limit = 2000 if store.engine.dialect.name == "sqlite" else None
+    with store.engine.connect() as connection:
+        return connection.execute(sa.select(*columns).limit(limit)).all()
+
+
+def update_each(
+    store: SecretStore, columns: Sequence[str], rows: Iterable[tuple[str, ...]]
+) -> float:
+    """Run one UPDATE for each row on the bare driver; give the reciprocal of the seconds."""
+    each_row = store.engine.dialect.name == "sqlite"
+    mark = "?" if each_row else "%s"
+    changes = ", ".join(f"{column} = {mark}" for column in columns)
+    update = f"UPDATE secrets SET {changes} WHERE account_id = {mark} AND secret_id = {mark}"
     pool = store.engine.raw_connection()
     driver = pool.driver_connection
     assert driver is not None
-    mark = "?" if each_row else "%s"
-    update = f"UPDATE secrets SET secret = {mark} WHERE account_id = {mark} AND secret_id = {mark}"
     cursor = driver.cursor()
     start = time.perf_counter()
-    for index, sent in enumerate(values, 1):
-        cursor.execute(update, sent)
+    for index, row in enumerate(rows, 1):
+        cursor.execute(update, row)
         if each_row or index % 1000 == 0:
             driver.commit()
     driver.commit()
     seconds = time.perf_counter() - start
     pool.close()
-    return len(values) / seconds
+    return 1 / seconds
 
 
 def fill(store: SecretStore, rows: int, size: int) -> None:
