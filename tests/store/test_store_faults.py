@@ -226,6 +226,24 @@ class TestLocks:
                 release.join()
             assert (report.moved, report.complete) == (10, True)
 
+    def test_a_table_that_stays_locked_stops_the_run(
+        self, postgres_url: str, open_keys, fill
+    ) -> None:
+        """Not a batch after the other is encrypted in vain, each waiting for the same lock."""
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            fill(store, 50)
+            with store.engine.connect() as busy:
+                busy.exec_driver_sql("LOCK TABLE secrets IN SHARE MODE")
+                started = time.monotonic()
+                with pytest.raises(MigrationStoppedError, match="a lock on the table") as caught:
+                    migrate(store, open_keys("two"), batch_size=10, patience=0.1)
+                assert time.monotonic() - started < 10
+                busy.rollback()
+            assert caught.value.retryable
+            assert (caught.value.report.moved, caught.value.report.left) == (0, 50)
+            assert migrate(store, open_keys("two")).complete
+
     def test_a_reference_to_a_row_is_no_lock(self, postgres_url: str, open_keys, fill) -> None:
         """A foreign key's lock on the row doesn't hold a migration up, nor the other way."""
         with SecretStore(postgres_url, open_keys("one")) as store:

@@ -225,6 +225,9 @@ class TestBadRows:
         report = migrate(store, open_keys("two"))
 
         assert (report.moved, report.failed) == (199, 1)
+        # The second sweep finds nothing but the failure, and is the last one.
+        assert report.settled
+        assert report.sweeps == 2
         [failure] = report.failures
         assert failure.key == {"account_id": "acct_9", "secret_id": "s00077"}
         assert failure.sqlstate == ("" if database.is_sqlite else "P0001")
@@ -243,6 +246,16 @@ class TestBadRows:
         assert (report.moved, report.failed) == (19, 1)
         assert "trigger" in report.failures[0].message
         assert everything(store) == written
+
+    def test_names_that_need_quotes(self, database_url: str, open_keys, everything, fill) -> None:
+        """Percent signs, colons and quotation marks mean something to some layer below."""
+        for name in ("per%cent", "per%%cent", "col:on", 'quo"te', "a'b", "with space"):
+            with SecretStore(database_url, open_keys("one"), table=name) as store:
+                store.create_tables()
+                written = fill(store, 3)
+                report = migrate(store, open_keys("two"))
+                assert (report.moved, report.complete) == (3, True), name
+                assert everything(store) == written
 
     def test_a_column_that_is_too_short(self, postgres_url, open_keys) -> None:
         """SQLSTATE 22001, class 22."""

@@ -19,8 +19,10 @@ __all__ = ["Applier"]
 
 # The row's own fault: data exceptions, constraints, exceptions that a trigger raises.
 _REFUSED = ("22", "23", "27", "44", "P0")
-# Somebody else's doing, and over soon: lock and statement timeouts, deadlocks, serialization.
-_BUSY = ("55P03", "57014", "40001", "40P01")
+# The lock time-out.
+_LOCKED = "55P03"
+# Somebody else's doing, and over soon: statement time-outs, deadlocks, serialization.
+_BUSY = ("57014", "40001", "40P01")
 _BUSY_TRIES = 4
 
 Fail = Callable[[Change, Exception, str], None]
@@ -79,11 +81,13 @@ class Applier:
                 if _is_refusal(error, state):
                     self._halve(pending, translated(error), state)
                     return
-                lost = is_passing(error)
-                if _is_busy(error, state) and tries >= _BUSY_TRIES:
+                # Rows that are locked are skipped; here it is the table, or the whole file. Going
+                # on to the next batch wouldn't help, so it is waited for like an outage.
+                lost, locked = is_passing(error), _is_locked(error, state)
+                if state in _BUSY and tries >= _BUSY_TRIES:
                     self._tally.busy += len(pending)
                     return
-                if not (lost or _is_busy(error, state)) or not patience.again():
+                if not (lost or locked or state in _BUSY) or not patience.again():
                     raise
             else:
                 self._tally.moved += len(written)
@@ -149,7 +153,7 @@ def _is_refusal(error: sa.exc.DBAPIError, state: str) -> bool:
     return isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError))
 
 
-def _is_busy(error: sa.exc.DBAPIError, state: str) -> bool:
+def _is_locked(error: sa.exc.DBAPIError, state: str) -> bool:
     if state:
-        return state in _BUSY
+        return state == _LOCKED
     return "locked" in str(error.orig) or "busy" in str(error.orig)

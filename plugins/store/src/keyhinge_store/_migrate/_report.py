@@ -196,7 +196,7 @@ class Tally:
     @property
     def unsettled(self) -> int:
         """A figure that stays the same over a sweep that found nothing but failures."""
-        return self.verified + self.changed + self.gone + self.busy
+        return self.moved + self.changed + self.gone + self.busy
 
     @property
     def troubled(self) -> int:

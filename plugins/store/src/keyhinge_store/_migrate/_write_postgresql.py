@@ -83,8 +83,9 @@ def _array(items: Iterable[str | None]) -> str:
 
 def _statement(dialect: sa.Dialect, layout: Layout) -> str:
     prepare = dialect.identifier_preparer
-    table = prepare.format_table(layout.table)
-    quoted = {name: prepare.quote(name) for name in layout.table.c.keys()}  # noqa: SIM118
+    table = _in_text(prepare.format_table(layout.table))
+    names = layout.table.c.keys()
+    quoted = {name: _in_text(prepare.quote(name)) for name in names}
     place = {name: f"c{index}" for index, name in enumerate(layout.columns)}
     new = ("section", "key_id", "version", "value")
     written = dict(zip((*layout.labels, layout.value), new, strict=True))
@@ -113,3 +114,8 @@ def _statement(dialect: sa.Dialect, layout: Layout) -> str:
         f"UPDATE {table} AS t SET {', '.join(changes)} FROM free AS s WHERE {same_row} "
         f"RETURNING {returned}, ({as_sent}) AS as_sent"
     )
+
+
+def _in_text(quoted: str) -> str:
+    """Prepare a quoted name for `sa.text`, which doubles `%` itself and takes `:x` for a name."""
+    return quoted.replace("%%", "%").replace(":", "\\:")
