@@ -103,7 +103,10 @@ class Sections:
         """
         if name in self.names:
             return self.by_label.get(name) or self._unusable(name)
-        raise ConfigError(f"there is no section {name!r}.{suggest(name, self.names)}")
+        known = ", ".join(self.names)
+        raise ConfigError(
+            f"there is no section {name!r}; there are: {known}.{suggest(name, self.names)}"
+        )
 
     def of_value(self, label: str) -> OpenSection:
         """Find the section that a value names.
