@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from _markdown import first_paragraph, table
 
-from keyhinge._config_sections import Options
 from keyhinge._discovery import Registry
 from keyhinge.config import reference
+from keyhinge.config._sections import Options
 from keyhinge_store import StoreSettings
 
 HEAD = ["key", "type", "default", "meaning", "example"]

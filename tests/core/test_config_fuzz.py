@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from keyhinge._config_mapping import parse_mapping
-from keyhinge._configuration import Configuration, load_configuration
 from keyhinge._errors import ConfigError, Problem
 from keyhinge._secret import Secret
 from keyhinge._settings import secret, setting, settings
+from keyhinge.config._configuration import Configuration, load_configuration
+from keyhinge.config._mapping import parse_mapping
 
 MARKER = "S3CR3T-marker"
 EASY = hypothesis_settings(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyhinge._interpolation import InterpolationError, expand, interpolate
-from keyhinge._nodes import MappingNode, ScalarNode, SequenceNode
+from keyhinge.config._interpolation import InterpolationError, expand, interpolate
+from keyhinge.config._nodes import MappingNode, ScalarNode, SequenceNode
 
 ENVIRON = {"HOST": "vault.local", "EMPTY": "", "NEST": "${HOST}", "BAD": "\udcff"}
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True)

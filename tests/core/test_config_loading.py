@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from keyhinge._configuration import load_configuration, read_configuration
 from keyhinge._errors import ConfigError
 from keyhinge._secret import Secret
 from keyhinge._settings import secret, setting, settings
+from keyhinge.config._configuration import load_configuration, read_configuration
 
 MARKER = "S3CR3T-marker"
 

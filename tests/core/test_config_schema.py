@@ -11,12 +11,12 @@ import jsonschema
 import pytest
 import yaml
 
-from keyhinge._config_reference import reference
-from keyhinge._configuration import load_configuration
 from keyhinge._errors import ConfigError
-from keyhinge._schema import json_schema
 from keyhinge._secret import Secret
 from keyhinge._settings import secret, setting, settings
+from keyhinge.config._configuration import load_configuration
+from keyhinge.config._reference import reference
+from keyhinge.config._schema import json_schema
 
 
 class Colour(enum.Enum):

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from keyhinge._configuration import load_configuration
 from keyhinge._secret import Secret
 from keyhinge._settings import secret, setting, settings
+from keyhinge.config._configuration import load_configuration
 
 AWS = """\
 keyManagement:

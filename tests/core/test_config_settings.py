@@ -8,9 +8,9 @@ import attrs
 import cattrs
 import pytest
 
-from keyhinge._config_fields import fields_of
 from keyhinge._secret import Secret
 from keyhinge._settings import InvalidSettings, secret, setting, settings
+from keyhinge.config._fields import fields_of
 
 MARKER = "S3CR3T-marker"
 

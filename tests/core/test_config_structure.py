@@ -9,12 +9,12 @@ from typing import Any, Literal
 import attrs
 import pytest
 
-from keyhinge._config_mapping import parse_mapping
-from keyhinge._interpolation import interpolate
 from keyhinge._secret import Secret
 from keyhinge._settings import InvalidSettings, secret, setting, settings
-from keyhinge._structure import structure
-from keyhinge._yaml import parse_yaml
+from keyhinge.config._interpolation import interpolate
+from keyhinge.config._mapping import parse_mapping
+from keyhinge.config._structure import structure
+from keyhinge.config._yaml import parse_yaml
 
 MARKER = "S3CR3T-marker"
 UNSET = "the environment variable NOPE isn't set. Set it, or give a default: ${NOPE:-default}"

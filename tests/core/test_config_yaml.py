@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from keyhinge import _yaml
 from keyhinge._errors import ConfigError
-from keyhinge._nodes import MappingNode, ScalarNode, problems_of
-from keyhinge._yaml import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_yaml
+from keyhinge.config import _yaml
+from keyhinge.config._nodes import MappingNode, ScalarNode, problems_of
+from keyhinge.config._yaml import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_yaml
 
 MARKER = "S3CR3T-marker"
 

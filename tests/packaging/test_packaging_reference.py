@@ -17,7 +17,7 @@ import keyhinge_store
 from keyhinge import KeyhingeError
 from keyhinge._contract import PluginManager
 from keyhinge._discovery import Registry
-from keyhinge._schema import json_schema
+from keyhinge.config._schema import json_schema
 from keyhinge_cli import cli
 
 INCLUDE = re.compile(r"```\{include\} /_generated/(?P<name>\S+)\n```")

@@ -12,7 +12,7 @@ from keyhinge._errors import ConfigError, Problem, ProviderError
 from keyhinge._sections import Plan, Sections, make_plan, open_sections
 
 if TYPE_CHECKING:
-    from keyhinge._configuration import Configuration
+    from keyhinge.config._configuration import Configuration
 
 __all__ = ["Config", "Loader"]
 
@@ -50,7 +50,7 @@ class Loader:
             ConfigError: The configuration is wrong.
         """
         # Here, so that importing keyhinge doesn't wait for it.
-        from keyhinge._configuration import read_configuration
+        from keyhinge.config._configuration import read_configuration
 
         configuration = read_configuration(self._config, self._environ)
         registry = Registry(self._providers)

@@ -27,7 +27,7 @@ from keyhinge._value import EncryptedValue
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from keyhinge._configuration import Configuration
+    from keyhinge.config._configuration import Configuration
 
 __all__ = ["CLOSED", "BlockingKeyManager"]
 

@@ -25,7 +25,7 @@ from keyhinge._names import suggest
 from keyhinge._section import OpenSection
 
 if TYPE_CHECKING:
-    from keyhinge._configuration import Configuration
+    from keyhinge.config._configuration import Configuration
 
 __all__ = ["Blueprint", "Plan", "Sections", "make_plan", "open_sections"]
 

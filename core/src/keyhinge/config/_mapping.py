@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keyhinge._config_scalars import is_text
-from keyhinge._config_top import BLOCKS, BlockCollector, ParsedFile
 from keyhinge._errors import Problem
 from keyhinge._names import shown
-from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
-from keyhinge._yaml import MAX_DEPTH
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode, SequenceNode
+from keyhinge.config._scalars import is_text
+from keyhinge.config._top import BLOCKS, BlockCollector, ParsedFile
+from keyhinge.config._yaml import MAX_DEPTH
 
 __all__ = ["parse_mapping"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 
-from keyhinge._nodes import ScalarNode
+from keyhinge.config._nodes import ScalarNode
 
 __all__ = ["as_bool", "as_float", "as_int", "as_text", "is_text"]
 

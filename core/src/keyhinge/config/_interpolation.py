@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import attrs
 
 from keyhinge._errors import Problem
-from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 __all__ = ["Expansion", "InterpolationError", "expand", "interpolate"]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import attrs
 
-from keyhinge._config_block import SectionBlock, names_in, read_section, text_of
-from keyhinge._config_keys import match_keys, unknown_key
-from keyhinge._config_views import origin_of, views_of
 from keyhinge._errors import Problem
 from keyhinge._names import RESERVED_NAMES, closest, is_section_name, suggest
-from keyhinge._nodes import MappingNode, Node, ScalarNode, problems_of
 from keyhinge._settings import setting, settings
-from keyhinge._structure import structure
+from keyhinge.config._block import SectionBlock, names_in, read_section, text_of
+from keyhinge.config._keys import match_keys, unknown_key
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode, problems_of
+from keyhinge.config._structure import structure
+from keyhinge.config._views import origin_of, views_of
 
 __all__ = ["KeyManagement", "Options", "SectionBlock", "read_key_management"]
 

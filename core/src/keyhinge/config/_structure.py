@@ -15,15 +15,15 @@ from typing import Any, Literal, TypeVar
 import attrs
 from cattrs import BaseConverter
 
-from keyhinge import _config_scalars as scalars
-from keyhinge._config_construct import InvalidError, construct
-from keyhinge._config_fields import SettingField, fields_of, is_union, members_of, unwrap_optional
-from keyhinge._config_keys import match_keys
 from keyhinge._errors import Problem
 from keyhinge._names import suggest
-from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode, problems_of
 from keyhinge._secret import Secret
 from keyhinge._settings import range_message
+from keyhinge.config import _scalars as scalars
+from keyhinge.config._construct import InvalidError, construct
+from keyhinge.config._fields import SettingField, fields_of, is_union, members_of, unwrap_optional
+from keyhinge.config._keys import match_keys
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode, SequenceNode, problems_of
 
 __all__ = ["Structured", "structure"]
 

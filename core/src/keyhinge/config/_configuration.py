@@ -9,15 +9,15 @@ from typing import TypeVar, cast
 
 import attrs
 
-from keyhinge._config_block import SectionBlock
-from keyhinge._config_sections import ROOT, KeyManagement, Options, read_key_management
-from keyhinge._config_source import Source, read_source
-from keyhinge._config_views import SettingView, views_of
 from keyhinge._errors import ConfigError, Problem
-from keyhinge._interpolation import interpolate
 from keyhinge._names import closest, shown
-from keyhinge._nodes import Node, problems_of
-from keyhinge._structure import Structured, structure
+from keyhinge.config._block import SectionBlock
+from keyhinge.config._interpolation import interpolate
+from keyhinge.config._nodes import Node, problems_of
+from keyhinge.config._sections import ROOT, KeyManagement, Options, read_key_management
+from keyhinge.config._source import Source, read_source
+from keyhinge.config._structure import Structured, structure
+from keyhinge.config._views import SettingView, views_of
 
 __all__ = ["Configuration", "load_configuration", "read_configuration"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from keyhinge._config_fields import SettingField
 from keyhinge._errors import Problem
-from keyhinge._nodes import MappingNode, Node
 from keyhinge._settings import InvalidSettings
+from keyhinge.config._fields import SettingField
+from keyhinge.config._nodes import MappingNode, Node
 
 __all__ = ["InvalidError", "construct"]
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import attrs
 
-from keyhinge._config_mapping import parse_mapping
-from keyhinge._config_top import ParsedFile
 from keyhinge._errors import ConfigError
-from keyhinge._yaml import MAX_BYTES, parse_yaml
+from keyhinge.config._mapping import parse_mapping
+from keyhinge.config._top import ParsedFile
+from keyhinge.config._yaml import MAX_BYTES, parse_yaml
 
 __all__ = ["Source", "read_source"]
 

@@ -8,7 +8,7 @@ import attrs
 
 from keyhinge._errors import Problem
 from keyhinge._names import shown, suggest
-from keyhinge._nodes import MappingNode, Node, ScalarNode
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode
 
 __all__ = ["MatchedKeys", "match_keys", "unknown_key"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import attrs
 import yaml
 
-from keyhinge._config_scalars import is_text
-from keyhinge._config_top import BLOCKS, BlockCollector, ParsedFile
 from keyhinge._errors import ConfigError, Problem
 from keyhinge._names import shown
-from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode, SequenceNode
+from keyhinge.config._scalars import is_text
+from keyhinge.config._top import BLOCKS, BlockCollector, ParsedFile
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "parse_yaml"]
 

@@ -3,10 +3,10 @@
 A module of its own, so that `import keyhinge` doesn't pay for what `KeyManager.open` needs.
 """
 
-from keyhinge._config_reference import SettingReference, reference
-from keyhinge._config_views import SettingView
-from keyhinge._configuration import Configuration, load_configuration, read_configuration
-from keyhinge._schema import json_schema
+from keyhinge.config._configuration import Configuration, load_configuration, read_configuration
+from keyhinge.config._reference import SettingReference, reference
+from keyhinge.config._schema import json_schema
+from keyhinge.config._views import SettingView
 
 __all__ = [
     "Configuration",

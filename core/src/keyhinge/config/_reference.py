@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import attrs
 
-from keyhinge._config_fields import SettingField, fields_of, is_union, members_of, unwrap_optional
-from keyhinge._config_views import default_text
 from keyhinge._secret import Secret
+from keyhinge.config._fields import SettingField, fields_of, is_union, members_of, unwrap_optional
+from keyhinge.config._views import default_text
 
 __all__ = ["SettingReference", "reference"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from keyhinge._config_fields import SettingField, fields_of, unwrap_optional
-from keyhinge._config_keys import match_keys
-from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode
 from keyhinge._secret import Secret
+from keyhinge.config._fields import SettingField, fields_of, unwrap_optional
+from keyhinge.config._keys import match_keys
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 __all__ = ["REDACTED", "SettingView", "default_text", "origin_of", "views_of"]
 

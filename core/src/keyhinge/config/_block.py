@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-from keyhinge._config_keys import match_keys
-from keyhinge._config_scalars import ScalarError, as_text
 from keyhinge._errors import Problem
 from keyhinge._names import RESERVED_NAMES, is_section_name
-from keyhinge._nodes import MappingNode, Node, ScalarNode, SequenceNode, problems_of
+from keyhinge.config._keys import match_keys
+from keyhinge.config._nodes import MappingNode, Node, ScalarNode, SequenceNode, problems_of
+from keyhinge.config._scalars import ScalarError, as_text
 
 __all__ = ["SectionBlock", "names_in", "read_section", "text_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from keyhinge._errors import Problem
-from keyhinge._nodes import Node
+from keyhinge.config._nodes import Node
 
 __all__ = ["BLOCKS", "BlockCollector", "ParsedFile"]
 

@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import attrs
 
-from keyhinge._config_fields import (
+from keyhinge._names import RESERVED_NAMES
+from keyhinge._secret import Secret
+from keyhinge.config._fields import (
     SettingField,
     fields_of,
     is_union,
     members_of,
     unwrap_optional,
 )
-from keyhinge._config_sections import Options
-from keyhinge._names import RESERVED_NAMES
-from keyhinge._secret import Secret
+from keyhinge.config._sections import Options
 
 __all__ = ["json_schema"]
 
