@@ -9,6 +9,7 @@ from keyhinge._context import check_context
 from keyhinge._errors import OperationError
 from keyhinge._hookspecs import Decrypt, Encrypt
 from keyhinge._section import OpenSection
+from keyhinge._section_batch import seal_many
 from keyhinge._value import EncryptedValue
 
 __all__ = ["open_batch", "require_items", "seal_batch"]
@@ -42,7 +43,7 @@ def seal_batch(
             checked.append(Encrypt(item.plaintext, check_context(item.context)))
         except OperationError as failure:
             checked.append(failure.with_traceback(None))
-    return _fill(checked, section.seal_many)
+    return _fill(checked, lambda good: seal_many(section, good))
 
 
 def open_batch(

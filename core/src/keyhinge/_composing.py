@@ -16,6 +16,7 @@ from keyhinge._errors import (
 )
 from keyhinge._hookspecs import Capabilities, Decrypt, KeyRef
 from keyhinge._section import OpenSection
+from keyhinge._section_batch import rewrap_many
 from keyhinge._value import EncryptedValue
 
 __all__ = ["ComposingClient", "ConfiguringSection", "reachable"]
@@ -72,7 +73,7 @@ class ComposingClient:
         checked = [Decrypt(item.value, own_context(item.context)) for item in items]
         at_home = [self._sections.get(item.value.section) is named for item in checked]
         answers = iter(
-            named.rewrap_many([item for item, home in zip(checked, at_home, strict=True) if home])
+            rewrap_many(named, [item for item, home in zip(checked, at_home, strict=True) if home])
         )
         return [
             next(answers) if home else self._move(item)

@@ -102,7 +102,7 @@ def round_trip(section: OpenSection) -> EncryptedValue:
     """Encrypt and decrypt one small value, and compare."""
     value = section.seal(section.probe_text, section.probe_context)
     if section.open(value, section.probe_context) != section.probe_text:
-        raise section.rubbish("decrypt", "what it decrypted isn't what it had encrypted")
+        raise section.blame.rubbish("decrypt", "what it decrypted isn't what it had encrypted")
     return value
 
 

@@ -21,6 +21,7 @@ from keyhinge._loader import Config, Loader
 from keyhinge._observers import Observers, Seen, load_observers
 from keyhinge._outcome import Outcome, outcomes, unwrap
 from keyhinge._section import OpenSection
+from keyhinge._section_batch import open_many, rewrap_many
 from keyhinge._sections import Plan, Sections
 from keyhinge._value import EncryptedValue
 
@@ -168,7 +169,7 @@ class BlockingKeyManager:
 
         def call() -> EncryptedValue:
             item = Decrypt(value, check_context(context))
-            return unwrap(self._section_of(value).rewrap_many([item])[0])
+            return unwrap(rewrap_many(self._section_of(value), [item])[0])
 
         if self._observers is None:
             return call()
@@ -205,7 +206,7 @@ class BlockingKeyManager:
         Returns:
             An outcome for each item, in their order; one bad item fails alone.
         """
-        return self._open_many("decrypt_many", items, OpenSection.open_many)
+        return self._open_many("decrypt_many", items, open_many)
 
     def rewrap_many(self, items: Sequence[Decrypt]) -> list[Outcome[EncryptedValue]]:
         """Bring a batch to the newest key version, each value in its own section.
@@ -216,7 +217,7 @@ class BlockingKeyManager:
         Returns:
             An outcome for each item, in their order; one bad item fails alone.
         """
-        return self._open_many("rewrap_many", items, OpenSection.rewrap_many)
+        return self._open_many("rewrap_many", items, rewrap_many)
 
     # Keys and sections
 

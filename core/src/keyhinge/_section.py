@@ -5,33 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
+from keyhinge._blame import Blame
 from keyhinge._context import FrozenContext, own_context
 from keyhinge._contract import is_inherited
 from keyhinge._errors import (
-    AccessDeniedError,
-    ClosedError,
-    ConfigError,
-    Failure,
     InvalidContextError,
     InvalidPlaintextError,
     OperationError,
-    ProviderContractError,
-    UnavailableError,
 )
 from keyhinge._hookspecs import (
     OPTIONAL_HOOKS,
     Capabilities,
     CheckReport,
-    Decrypt,
     Encrypt,
     KeyRef,
     Provider,
     Sealed,
 )
-from keyhinge._outcome import unwrap
 from keyhinge._value import (
     MAX_CIPHERTEXT_BYTES,
     EncryptedValue,
@@ -48,7 +41,6 @@ LARGEST_PLAINTEXT = 64 * 1024 * 1024
 PROBE = own_context({"keyhinge": "probe/1"})
 """The context of probes: of the library's own kind, so that no caller's value opens under it."""
 PROBE_TEXT = b"keyhinge probe"
-T = TypeVar("T")
 
 
 class OpenSection:
@@ -68,6 +60,7 @@ class OpenSection:
         "_close",
         "_key_id",
         "_version",
+        "blame",
         "capabilities",
         "decrypt",
         "distribution",
@@ -84,6 +77,7 @@ class OpenSection:
     def __init__(self, name: str, distribution: str, provider: Provider) -> None:
         self.name = name
         self.distribution = distribution
+        self.blame = Blame(name, distribution)
         self.capabilities: Capabilities = provider.capabilities
         # Resolved once: a call through pluggy costs more than encrypting 1 KiB.
         self.encrypt = provider.keyhinge_encrypt
@@ -119,8 +113,8 @@ class OpenSection:
             if self.refuses_context and context:
                 raise self.unbound_context("encrypt")
             return self.label(self.encrypt(plaintext, context))
-        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
-            error = self.blame(failure, "encrypt")
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart there
+            error = self.blame.error(failure, "encrypt")
         try:
             raise error
         finally:
@@ -133,9 +127,9 @@ class OpenSection:
         try:
             if self.refuses_context and context:
                 raise self.unbound_context("decrypt")
-            return self._plaintext(self.decrypt(value, context))
-        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
-            error = self.blame(failure, "decrypt")
+            return self.checked(self.decrypt(value, context))
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart there
+            error = self.blame.error(failure, "decrypt")
         try:
             raise error
         finally:
@@ -147,13 +141,13 @@ class OpenSection:
         if hook is None:
             return None
         try:
-            refusal = self._refusal(Encrypt(plaintext, context))
+            refusal = self.refusal(Encrypt(plaintext, context))
             if refusal is not None:
                 raise refusal
             sealed = hook(plaintext, context)
             return None if sealed is None else self.label(sealed)
-        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
-            error = self.blame(failure, "encrypt")
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart there
+            error = self.blame.error(failure, "encrypt")
         try:
             raise error
         finally:
@@ -169,9 +163,9 @@ class OpenSection:
             if self.refuses_context and context:
                 raise self.unbound_context("decrypt")
             plaintext = hook(value, context)
-            return None if plaintext is None else self._plaintext(plaintext)
-        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
-            error = self.blame(failure, "decrypt")
+            return None if plaintext is None else self.checked(plaintext)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart there
+            error = self.blame.error(failure, "decrypt")
         plaintext = None
         try:
             raise error
@@ -181,7 +175,7 @@ class OpenSection:
     def label(self, sealed: Sealed, operation: str = "encrypt") -> EncryptedValue:
         """Make a value of what the provider returned, if it is what it should be."""
         if type(sealed) is not Sealed:
-            raise self.rubbish(operation, f"it gave {type(sealed).__name__}, not Sealed")
+            raise self.blame.rubbish(operation, f"it gave {type(sealed).__name__}, not Sealed")
         ciphertext, key_id, version = sealed
         problem = None
         # Providers have few keys: what was checked for the last value needn't be again.
@@ -192,57 +186,8 @@ class OpenSection:
         if type(ciphertext) is not bytes or not 0 < len(ciphertext) <= MAX_CIPHERTEXT_BYTES:
             problem = ciphertext_problem(ciphertext)
         if problem:
-            raise self.rubbish(operation, f"what it gave isn't an encrypted value: {problem}")
+            raise self.blame.rubbish(operation, f"what it gave isn't an encrypted value: {problem}")
         return make_value(self.name, key_id, version, ciphertext)
-
-    def seal_many(self, items: Sequence[Encrypt]) -> list[EncryptedValue | OperationError]:
-        """Encrypt a batch whose contexts are checked: a value or an error for each item."""
-        results: list[EncryptedValue | OperationError | None] = [None] * len(items)
-        good: list[int] = []
-        for index, item in enumerate(items):
-            results[index] = self._refusal(item)
-            if results[index] is None:
-                good.append(index)
-        batch = [items[index] for index in good]
-        hook = self.hooks.get("keyhinge_encrypt_many")
-        sealed = (
-            self._one_by_one(batch, lambda item: self.seal(item.plaintext, item.context))
-            if hook is None
-            else self._labelled(self._batch(hook, batch, "encrypt"), "encrypt")
-        )
-        for index, result in zip(good, sealed, strict=True):
-            results[index] = result
-        return [result for result in results if result is not None]
-
-    def open_many(self, items: Sequence[Decrypt]) -> list[bytes | OperationError]:
-        """Decrypt a batch whose contexts are checked: a plaintext or an error for each item."""
-        hook = self.hooks.get("keyhinge_decrypt_many")
-        if hook is None:
-            return self._one_by_one(items, lambda item: self.open(item.value, item.context))
-
-        def run(batch: Sequence[Decrypt]) -> list[bytes | OperationError]:
-            answers = self._batch(hook, batch, "decrypt")
-            return self._one_by_one(answers, lambda answer: self._plaintext(unwrap(answer)))
-
-        return self._where_bound(items, "decrypt", run)
-
-    def rewrap_many(self, items: Sequence[Decrypt]) -> list[EncryptedValue | OperationError]:
-        """Bring a batch to the newest key version: by the provider's hook, or decrypt, encrypt."""
-        hook = self.hooks.get("keyhinge_rewrap_many")
-        if hook is not None:
-            return self._where_bound(
-                items,
-                "rewrap",
-                lambda batch: self._labelled(self._batch(hook, batch, "rewrap"), "rewrap"),
-            )
-        opened = self.open_many(items)
-        again = [
-            Encrypt(plaintext, item.context)
-            for plaintext, item in zip(opened, items, strict=True)
-            if not isinstance(plaintext, OperationError)
-        ]
-        sealed = iter(self.seal_many(again))
-        return [x if isinstance(x, OperationError) else next(sealed) for x in opened]
 
     def current_key(self) -> KeyRef:
         """Tell the key and version that encrypt now; by encrypting a probe if need be."""
@@ -252,7 +197,7 @@ class OpenSection:
             return KeyRef(value.key_id, value.version)
         found: object = self.call(hook, "current_key")
         if not isinstance(found, KeyRef) or label_problem(found.key_id, found.version):
-            raise self.rubbish("current_key", "it didn't give a valid KeyRef")
+            raise self.blame.rubbish("current_key", "it didn't give a valid KeyRef")
         return found
 
     def provider_check(self) -> CheckReport:
@@ -262,46 +207,19 @@ class OpenSection:
             return CheckReport()
         report = self.call(hook, "check")
         if type(report) is not CheckReport:
-            raise self.rubbish("check", f"it gave {type(report).__name__}, not CheckReport")
+            raise self.blame.rubbish("check", f"it gave {type(report).__name__}, not CheckReport")
         return report
 
     def call(self, hook: Callable[..., Any], operation: str, *args: Any) -> Any:
         """Call a hook; whatever it raises becomes one of our errors."""
         try:
             return hook(*args)
-        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
-            error = self.blame(failure, operation)
+        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart there
+            error = self.blame.error(failure, operation)
         try:
             raise error
         finally:
             del error
-
-    def blame(self, failure: Exception, operation: str) -> OperationError:
-        """Turn what a provider raised into an error of ours that holds nothing secret."""
-        if isinstance(failure, OperationError):
-            failure.section = failure.section or self.name
-            failure.operation = failure.operation or operation
-            # What is chained, and the frames it was raised in, may hold tokens and plaintexts.
-            failure.__cause__ = failure.__context__ = None
-            return failure.with_traceback(None)
-        kind = type(failure).__name__
-        if isinstance(failure, ConfigError):  # a secret's file that can't be read, say
-            return AccessDeniedError(str(failure), section=self.name, operation=operation)
-        if isinstance(failure, ClosedError):
-            return UnavailableError("was closed meanwhile", section=self.name, operation=operation)
-        return self.rubbish(operation, f"it raised {kind}", Failure(type=kind))
-
-    def rubbish(
-        self, operation: str, what: str, failure: Failure | None = None
-    ) -> ProviderContractError:
-        """Make the error for a provider that broke the contract."""
-        message = (
-            f"the provider of {self.distribution} broke its contract in {operation}: {what}. "
-            "This is a bug in that package; please report it there"
-        )
-        return ProviderContractError(
-            message, section=self.name, operation=operation, failure=failure
-        )
 
     def bad_plaintext(self, plaintext: object) -> InvalidPlaintextError:
         """Make the error for a plaintext that isn't bytes of the right size."""
@@ -319,66 +237,20 @@ class OpenSection:
         message = "this provider can't bind a context to a value; only {} is possible"
         return InvalidContextError(message, section=self.name, operation=operation)
 
-    def _plaintext(self, answer: object) -> bytes:
+    def checked(self, answer: object) -> bytes:
+        """Give what decrypting gave, if it is what it should be."""
         if type(answer) is bytes:
             return answer
-        raise self.rubbish("decrypt", f"it gave {type(answer).__name__}, not bytes")
+        raise self.blame.rubbish("decrypt", f"it gave {type(answer).__name__}, not bytes")
 
-    def _refusal(self, item: Encrypt) -> OperationError | None:
+    def refusal(self, item: Encrypt) -> OperationError | None:
+        """Say why an item can't be encrypted here; None where nothing is wrong with it."""
         plaintext = item.plaintext
         if type(plaintext) is not bytes or not (
             self.min_plaintext <= len(plaintext) <= self.max_plaintext
         ):
             return self.bad_plaintext(plaintext)
         return self.unbound_context("encrypt") if self.refuses_context and item.context else None
-
-    def _where_bound(
-        self,
-        items: Sequence[Decrypt],
-        operation: str,
-        run: Callable[[Sequence[Decrypt]], list[T | OperationError]],
-    ) -> list[T | OperationError]:
-        """Run a batch without the items whose context the provider would ignore."""
-        if not self.refuses_context:
-            return run(items)
-        answers = iter(run([item for item in items if not item.context]))
-        return [
-            self.unbound_context(operation) if item.context else next(answers) for item in items
-        ]
-
-    def _one_by_one(
-        self, items: Sequence[Any], one: Callable[[Any], T]
-    ) -> list[T | OperationError]:
-        results: list[T | OperationError] = []
-        for item in items:
-            try:
-                results.append(one(item))
-            except OperationError as failure:
-                results.append(failure.with_traceback(None))
-        return results
-
-    def _batch(self, hook: Callable[..., Any], items: Sequence[Any], operation: str) -> list[Any]:
-        """Call a batch hook; the answer has one entry for each item, whatever happens."""
-        if not items:
-            return []
-        try:
-            # Copies: what a provider does with its items, or with its answer later, can't matter.
-            answer: Any = hook(tuple(items))
-            answers = list(answer) if isinstance(answer, Sequence) else []
-        except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart in `blame`
-            return [self.blame(failure, operation)] * len(items)
-        if len(answers) != len(items):
-            what = "it gave a batch answer of another type or length"
-            return [self.rubbish(operation, what)] * len(items)
-        return [
-            self.blame(result, operation) if isinstance(result, Exception) else result
-            for result in answers
-        ]
-
-    def _labelled(
-        self, sealed: Sequence[Any], operation: str
-    ) -> list[EncryptedValue | OperationError]:
-        return self._one_by_one(sealed, lambda result: self.label(unwrap(result), operation))
 
 
 def _close(name: str, close: Callable[[], None] | None, pid: int) -> None:
