@@ -137,6 +137,31 @@ def test_a_full_disk_is_told(script, project):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code"),
+    [
+        ("status", ">&-", 0),
+        ("status", "2>&-", 0),
+        ("status", "<&- >&- 2>&-", 0),
+        ("secrets put --account a --kind k", "<&-", 2),
+        ("nonsense", ">&- 2>&-", 2),
+    ],
+)
+def test_streams_that_the_shell_closed(script, project, store_something, arguments, closed, code):
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" {arguments} {closed}', script], capture_output=True, check=False
+    )
+    assert done.returncode == code
+    assert b"Traceback" not in done.stderr
+    assert b"bug" not in done.stderr
+
+
+@pytest.fixture
+def store_something(run, project):
+    """Put one secret into the store, so that `status` has something to count."""
+    assert run("secrets", "put", "--account", "a", "--kind", "k", stdin=b"v").code == 0
+
+
 def test_no_command_shows_a_secret(run, project):
     """One secret through everything; only `get` and `decrypt` may print it."""
     value = SECRET.encode()

@@ -75,6 +75,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command with the process's arguments, and exit."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -148,6 +149,23 @@ def _failed(error: Exception, out: Output) -> int:
         ]
     out.error(str(error), **fields)
     return code
+
+
+def _open_missing_streams() -> None:
+    """Open the streams that the caller closed (as `>&-` does), on nothing.
+
+    Python has no object for them then; and the next file or connection that is opened would get
+    the number, and with it what is written to that stream.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor != number:
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
+        setattr(sys, name, stream)
 
 
 def _drop_output() -> None:
