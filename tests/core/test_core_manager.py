@@ -94,7 +94,7 @@ class TestSections:
             lambda: keys.capabilities(name),
             lambda: keys.check(name),
         ):
-            with pytest.raises(ConfigError, match="there is no section .*; there are: "):
+            with pytest.raises(ConfigError, match=r"there is no section .*; there are: "):
                 call()
 
     def test_broken_section_is_raised_when_it_is_needed(self, opened, caplog):
