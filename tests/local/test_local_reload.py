@@ -216,3 +216,57 @@ class TestBadChange:
         clock.now += 1
         with pytest.raises(KeyUnavailableError, match="older copy of the file"):
             provider.keyhinge_decrypt(value, {})
+
+
+class TestExchangedFile:
+    """A valid file in the place of another one: it counts, and the log says what is lost."""
+
+    def test_another_key_set(
+        self,
+        configure: Configure,
+        key_path: Path,
+        clock: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        provider = configure(clock, keyFile=key_path)
+        value = as_value(provider.keyhinge_encrypt(b"x", {}))
+        keyfile.init(key_path.with_name("other.key"))
+        key_path.with_name("other.key").replace(key_path)
+        clock.now += 2
+        assert provider.keyhinge_encrypt(b"x", {}).key_id != value.key_id
+        [record] = caplog.records
+        assert value.key_id in record.getMessage()
+        assert value.version in record.getMessage()
+        with pytest.raises(KeyUnavailableError):
+            provider.keyhinge_decrypt(value, {})
+
+    def test_an_older_copy(
+        self,
+        configure: Configure,
+        key_path: Path,
+        clock: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        old = key_path.read_bytes()
+        newest = keyfile.rotate(key_path, activate=True).active
+        provider = configure(clock, keyFile=key_path)
+        provider.keyhinge_encrypt(b"x", {})
+        key_path.write_bytes(old)
+        clock.now += 2
+        provider.keyhinge_encrypt(b"x", {})
+        [record] = caplog.records
+        assert newest in record.getMessage()
+
+    def test_more_versions_are_no_reason_to_warn(
+        self,
+        configure: Configure,
+        key_path: Path,
+        clock: Any,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        provider = configure(clock, keyFile=key_path)
+        provider.keyhinge_encrypt(b"x", {})
+        keyfile.rotate(key_path, activate=True)
+        clock.now += 2
+        provider.keyhinge_encrypt(b"x", {})
+        assert caplog.records == []

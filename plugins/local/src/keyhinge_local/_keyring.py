@@ -52,6 +52,8 @@ _log = logging.getLogger("keyhinge.local")
 class Source(Protocol):
     """Where a key set comes from."""
 
+    where: str
+    """What messages call it."""
     look_every: float
     """Seconds between two looks at the stamp."""
 
@@ -69,6 +71,7 @@ class FileSource:
 
     def __init__(self, path: Path, *, allow_group_read: bool) -> None:
         self.path = path
+        self.where = str(path)
         self.allow_group_read = allow_group_read
 
     def stamp(self) -> object:
@@ -211,7 +214,10 @@ class Keyring(Sensitive):
         failed = None
         try:
             key_set, stamp = self.source.load()
+            before = self._loaded
             self._loaded, self._stamp, self._warned = Loaded(key_set), stamp, ""
+            if before is not None:
+                _warn_of_lost_keys(self.source.where, before.key_set, key_set)
         except KeyFileError as error:
             failed = error.kind, str(error)
         if failed is None:
@@ -222,3 +228,18 @@ class Keyring(Sensitive):
         if message != self._warned:
             self._warned = message
             _log.warning("%s. The keys that were loaded before stay in use.", message)
+
+
+def _warn_of_lost_keys(where: str, before: KeySet, now: KeySet) -> None:
+    """Say so where a changed file, perhaps the wrong one, lacks keys that were loaded before."""
+    kept = {version.label for version in now.versions} if now.key_id == before.key_id else set()
+    lost = [version.label for version in before.versions if version.label not in kept]
+    if lost:
+        _log.warning(
+            "%s: the file was exchanged, and lacks keys that were in use before (key set %s, "
+            "version %s): what they encrypted can't be opened. If that wasn't meant, put the "
+            "other file back at once, since new values are encrypted with this one.",
+            where,
+            before.key_id,
+            ", ".join(lost[-5:]),
+        )
