@@ -6,6 +6,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,8 @@ from keyhinge_local import LocalProvider, LocalSettings, keyfile, keyhinge_confi
 
 # Children under another uid can't import from the owner's folders, so all of it comes now.
 from keyhinge_local import _check, _sealing  # noqa: F401  # isort: skip
+
+datetime.strptime("2026", "%Y")  # noqa: DTZ007 - imports a module of its own
 
 
 class FakeSection:
