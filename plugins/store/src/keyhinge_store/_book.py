@@ -133,7 +133,8 @@ def check_ids(**ids: object) -> None:
         InvalidContextError: It isn't str, is empty, too long, or holds NUL or a lone surrogate.
     """
     for name, value in ids.items():
-        if not isinstance(value, str):
+        # Nor a subclass: drivers write an enum's member by its name or by its value, as they like.
+        if type(value) is not str:
             msg = f"{name} must be str, not {type(value).__name__}"
             raise InvalidContextError(msg)
     encode_context({name: str(value) for name, value in ids.items()})
