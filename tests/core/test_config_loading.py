@@ -129,12 +129,13 @@ class TestFile:
         assert (configuration.path, configuration.base_dir) == (None, tmp_path)
         assert configuration.primary == "v"
 
-    def test_the_error_does_not_hold_the_file(self, tmp_path):
-        """What an error reporter collects from the frames of ours has no text of the file."""
+    def test_the_error_does_not_hold_the_file(self, tmp_path, monkeypatch):
+        """An error reporter that collects frames finds nothing of the file or the environment."""
+        monkeypatch.setenv("APPLICATION_PASSWORD", MARKER)
         path = tmp_path / "config.yaml"
         path.write_text(f"keyManagement: {{token: '{MARKER}")
         with pytest.raises(ConfigError) as caught:
-            load_configuration(path, {})
+            load_configuration(path)
         frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
         assert frames
         assert all(MARKER not in repr(frame.f_locals) for frame in frames)

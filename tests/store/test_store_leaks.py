@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from keyhinge import InvalidContextError, InvalidPlaintextError, KeyhingeError, KeyManager
+from keyhinge import (
+    ConfigError,
+    InvalidContextError,
+    InvalidPlaintextError,
+    KeyhingeError,
+    KeyManager,
+)
 from keyhinge_store import (
     AsyncSecretStore,
     DatabaseError,
@@ -23,6 +29,7 @@ from keyhinge_store import (
     SecretStore,
     verify,
 )
+from keyhinge_store import open_store as open_store_of
 
 SECRET = "correct-horse-battery-staple"
 
@@ -194,3 +201,22 @@ def test_verify_leaves_no_frame_with_plaintexts(
     with pytest.raises(KeyhingeError) as caught:
         verify(store)
     assert frames_with_secret(caught.value) == []
+
+
+def test_no_frame_shows_a_databases_password_or_the_environment(
+    open_keys: OpenKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = open_keys("one")
+    broken = f"postgresql://app:{SECRET}@host:notaport/app"
+    monkeypatch.setenv("KEYHINGE_DATABASE", broken)
+    calls: list[Callable[[], object]] = [
+        lambda: open_store_of(keys),
+        lambda: SecretStore(broken, keys),
+        lambda: AsyncSecretStore(broken, keys),
+        lambda: SecretStore(f"nodb+driver://app:{SECRET}@host/app", keys),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigError) as caught:
+            call()
+        assert SECRET not in str(caught.value)
+        assert frames_with_secret(caught.value) == []

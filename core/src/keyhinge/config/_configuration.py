@@ -200,7 +200,8 @@ def read_configuration(
     except ConfigError as error:
         failure = error
     if failure is not None:
-        # Without the frames that hold the file's text.
+        # Without the frames that hold the file's text; and this one's variables are secrets, too.
+        del environ
         raise failure.with_traceback(None)
     return _understand(source, environ)
 

@@ -16,7 +16,7 @@ from keyhinge_store._book import NewSecret, SecretInfo, SecretKey, as_text, chec
 from keyhinge_store._database import make_async_engine, parse_url
 from keyhinge_store._errors import DatabaseError, DatabaseUnavailableError, DuplicateSecretError
 from keyhinge_store._errors_sql import aguarded
-from keyhinge_store._frames import aframeless
+from keyhinge_store._frames import aframeless, frameless
 from keyhinge_store._statements import (
     delete_row,
     read_account,
@@ -52,6 +52,7 @@ class AsyncSecretStore(StoreBase):
 
     engine: AsyncEngine
 
+    @frameless
     def __init__(
         self,
         database: str | sa.URL | AsyncEngine,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from keyhinge import ConfigError, KeyManager, Problem
 from keyhinge.config import Configuration
 from keyhinge_store._database import parse_url
+from keyhinge_store._frames import frameless
 from keyhinge_store._settings import StoreSettings
 from keyhinge_store._store import SecretStore
 
@@ -27,6 +28,7 @@ def store_settings(configuration: Configuration) -> StoreSettings:
     return configuration.structure_block("store", StoreSettings) or StoreSettings()
 
 
+@frameless
 def database_url(
     configuration: Configuration,
     override: str | None = None,
@@ -60,6 +62,7 @@ def database_url(
     return _from_folder(parse_url(url.reveal()), configuration)
 
 
+@frameless
 def open_store(
     keys: KeyManager,
     override: str | None = None,

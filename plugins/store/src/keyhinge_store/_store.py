@@ -60,6 +60,7 @@ class SecretStore(StoreBase):
 
     engine: sa.Engine
 
+    @frameless
     def __init__(
         self,
         database: str | sa.URL | sa.Engine,
