@@ -196,7 +196,7 @@ def _advice(report: MigrationReport, code: int) -> str:
             "(--allow-empty makes this a success)"
         )
     if report.failed:
-        return "the rows above are as they were, and still readable where they were before"
+        return "the rows above are as they were; `keyhinge verify` tells which of them still open"
     if code == TEMPORARY:
         return "applications were using the rows that are left; run the same command again"
     if report.dry_run:
