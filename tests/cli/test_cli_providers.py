@@ -118,3 +118,14 @@ def test_a_provider_that_is_not_installed(run, project):
     done = run("check")
     assert done.code == 2
     assert "pip install" in done.err
+
+
+def test_what_the_library_logs_is_json_too(program, tmp_path):
+    metadata = tmp_path / "site" / "odd-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_bytes(b"\xff\xfe")
+    done = program("providers", "--json", env={"PYTHONPATH": str(metadata.parent)})
+    assert done.code == 0
+    assert [error["event"] for error in done.errors] == ["warning"]
+    assert "metadata can't be read" in done.errors[0]["message"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keyhinge_cli._output import Output
     from keyhinge_store import SecretStore
 
-__all__ = ["open_keys", "open_store", "quiet_logging", "read_config"]
+__all__ = ["open_keys", "open_store", "quiet_logging", "read_config", "show_logging"]
 
 _VISIBLE = (
     "the password in --database can be seen by every user of this machine; put the URL into "
@@ -43,6 +43,11 @@ def _handle_logs(handler: logging.Handler) -> None:
     log = logging.getLogger("keyhinge")
     log.handlers[:] = [handler]
     log.propagate = False
+
+
+def show_logging(out: Output) -> None:
+    """Show what the library logs as warnings of the command."""
+    _handle_logs(_ToOutput(out))
 
 
 def quiet_logging() -> None:
@@ -70,7 +75,7 @@ def open_keys(invocation: Invocation) -> Iterator[KeyManager]:
     """
     from keyhinge import KeyManager
 
-    _handle_logs(_ToOutput(invocation.out))
+    show_logging(invocation.out)
     with KeyManager.open(invocation.config) as keys:
         yield keys
 

@@ -14,6 +14,7 @@ import click
 
 from keyhinge_cli._exit import FAILED, finish
 from keyhinge_cli._options import Command, Invocation, pass_invocation
+from keyhinge_cli._session import show_logging
 
 if TYPE_CHECKING:
     from keyhinge._discovery import InstalledProvider
@@ -61,6 +62,7 @@ def providers(invocation: Invocation, load: bool, verbose: bool) -> None:
     from keyhinge._discovery import installed_providers
 
     out = invocation.out
+    show_logging(out)
     found = installed_providers()
     rows = []
     broken = False
