@@ -376,6 +376,19 @@ class TestRewrap:
 
         return rotate
 
+    def test_a_rotation_that_the_keys_have_not_noticed_yet(
+        self, store: SecretStore, rotate, fill
+    ) -> None:
+        """They look at their file once a second; nobody may be told that nothing is to do."""
+        fill(store, 20)
+        rotate()
+
+        report = rewrap(store)
+
+        assert (report.moved, report.complete) == (20, True)
+        assert report.target_key is not None
+        assert report.target_key.version.startswith("2.")
+
     def test_to_the_newest_version(
         self, store: SecretStore, open_keys, rotate, fill, everything
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from keyhinge import KeyManager
+from keyhinge import KeyManager, KeyRef
 from keyhinge_store._errors import MigrationStoppedError, StoreError
 from keyhinge_store._errors_sql import guarded, translated
 from keyhinge_store._frames import frameless
@@ -36,6 +36,7 @@ PAGE_BYTES = 8 * 1024 * 1024
 PATIENCE = 60.0
 _SWEEP_PAUSE = 0.2
 _LONGEST_SWEEP_PAUSE = 3.0
+_NOTICE = 3.0
 
 
 @frameless
@@ -146,7 +147,7 @@ def rewrap(
     keys = store.keys if keys is None else keys
     section = keys.primary if section is None else section
     labels = store.run(lambda connection: count_sections(connection, store.layout))
-    plan = plan_rewrap(store.layout, labels, keys, section, keys.current_key(section))
+    plan = plan_rewrap(store.layout, labels, keys, section, _newest_key(keys, section))
     run = _Run(
         store.engine,
         keys,
@@ -158,6 +159,19 @@ def rewrap(
         stop=stop,
     )
     return run.go(max_sweeps)
+
+
+def _newest_key(keys: KeyManager, section: str) -> KeyRef:
+    """Find out what the section encrypts with now, whatever it knew a moment ago.
+
+    A provider may notice a rotation late. Believing it would end a rewrap with nothing done.
+    """
+    with keys.clone() as cold:
+        newest = cold.current_key(section)
+    end = time.monotonic() + _NOTICE
+    while keys.current_key(section) != newest and time.monotonic() < end:
+        time.sleep(0.05)
+    return newest
 
 
 class _Run:
