@@ -259,9 +259,10 @@ class TestUrl:
         with pytest.raises(ConfigError, match="isn't installed"):
             SecretStore("postgresql+asyncpg://u:hunter2@h/d", open_keys("one"))
 
-    def test_a_database_that_does_not_exist(self, open_keys) -> None:
+    @pytest.mark.parametrize("name", ["oracel", "mysql", "mysql+pymysql", "sqlite+nothing"])
+    def test_a_database_that_it_does_not_work_in(self, open_keys, name: str) -> None:
         with pytest.raises(ConfigError, match="use sqlite or postgresql"):
-            SecretStore("oracel://u@h/d", open_keys("one"))
+            SecretStore(f"{name}://u@h/d", open_keys("one"))
 
 
 class TestTransactions:

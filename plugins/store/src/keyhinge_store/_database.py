@@ -54,6 +54,9 @@ def parse_url(url: str | sa.URL, *, asynchronous: bool = False) -> sa.URL:
             "'postgresql+psycopg://user@host/database'"
         )
         raise ConfigError(msg)
+    if parsed.get_backend_name() not in ("sqlite", "postgresql", "postgres"):
+        msg = f"the store doesn't work in {parsed.drivername!r}; use sqlite or postgresql+psycopg"
+        raise ConfigError(msg)
     if parsed.drivername in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername == "sqlite" and asynchronous:
