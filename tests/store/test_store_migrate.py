@@ -14,6 +14,7 @@ from keyhinge_local import keyfile
 from keyhinge_store import (
     MigrationError,
     MigrationReport,
+    MigrationStoppedError,
     NewSecret,
     Progress,
     SecretStore,
@@ -130,6 +131,11 @@ class TestWhatIsMoved:
     def test_an_unknown_source(self, mixed: SecretStore, open_keys) -> None:
         with pytest.raises(MigrationError, match="Did you mean 'plaintext'"):
             migrate(mixed, open_keys("one"), source=["plantext"])
+
+    def test_a_name_in_place_of_a_list(self, mixed: SecretStore, open_keys) -> None:
+        """Its letters would be taken for names."""
+        with pytest.raises(TypeError, match="list"):
+            migrate(mixed, open_keys("one"), source="plaintext")
 
     @pytest.mark.parametrize("source", [[], ["one"], ["two", "one"]])
     def test_a_senseless_source(self, mixed: SecretStore, open_keys, source) -> None:
@@ -410,6 +416,27 @@ class TestRewrap:
         again.pop(("new", "s"))
         assert again == written
         assert rewrap(store, keys).matched == 0
+
+    def test_a_rotation_under_way_can_be_tried_again(
+        self, store: SecretStore, open_keys, rotate, fill, everything
+    ) -> None:
+        """It stops as temporary; the same call then brings every row to the newest version."""
+        written = fill(store, 30)
+        rotate()
+        keys = open_keys("one")
+
+        def rotate_again(_: Progress) -> None:
+            rotate()
+            with open_keys("one") as other:  # a version that isn't known is looked for at once
+                assert keys.decrypt(other.encrypt(b"x", context={}), context={}) == b"x"
+
+        with pytest.raises(MigrationStoppedError) as raised:
+            rewrap(store, keys, batch_size=10, on_progress=rotate_again)
+
+        assert raised.value.retryable
+        assert rewrap(store, keys).complete
+        assert everything(store) == written
+        assert {info.version for info in store.list()} == {keys.current_key().version}
 
     def test_only_its_own_section(self, open_store, open_keys, rotate) -> None:
         for name in ("one", "two"):

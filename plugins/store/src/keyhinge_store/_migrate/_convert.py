@@ -151,11 +151,7 @@ class Converter:
                 wanted.key_id,
                 wanted.version,
             ):
-                msg = (
-                    "the key was rotated, or activated, while the rewrap was running, or the "
-                    "service doesn't tell which version it used; start the rewrap again"
-                )
-                raise KeysFailedError(OperationError(msg, section=self._plan.target))
+                raise KeysFailedError(_rotated_meanwhile(outcome.value, self._plan.target))
         return rewrapped
 
     def _verify(
@@ -219,3 +215,11 @@ class Converter:
             except SectionNotConfiguredError:
                 self._services[label] = False
         return self._services[label]
+
+
+def _rotated_meanwhile(value: EncryptedValue, section: str) -> OperationError:
+    if value.version:
+        msg = "the key was rotated, or activated, while the rewrap was running"
+        return OperationError(msg, section=section, retryable=True)
+    msg = "the service doesn't tell which version it used, so nobody could say what is rewrapped"
+    return OperationError(msg, section=section)

@@ -67,6 +67,7 @@ def plan_migration(
     Raises:
         MigrationError: One of these doesn't fit.
         ConfigError: The target isn't configured, or can't be used.
+        TypeError: The sources are one str, whose letters would be taken for names.
     """
     target = keys.primary if target is None else target
     capabilities = keys.capabilities(target)
@@ -86,6 +87,9 @@ def plan_migration(
         raise MigrationError(msg)
     targets = section_labels(keys, target)
     sources: tuple[str, ...] = ()
+    if isinstance(source, str):
+        msg = "source must be a list of section names, not a str"
+        raise TypeError(msg)
     if source is not None:
         sources = _source_labels(keys, labels, source, target)
     condition = _outside(layout, targets) if source is None else _under(layout, sources)
