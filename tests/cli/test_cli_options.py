@@ -154,6 +154,7 @@ class TestUsage:
     def test_a_near_command_is_suggested(self, run):
         assert "Did you mean 'migrate'?" in run("migrat").err
         assert "Did you mean 'rotate'?" in run("local", "rotat").err
+        assert "Did you mean 'local rotate'?" in run("rotate").err
 
     @pytest.mark.parametrize(
         "arguments",

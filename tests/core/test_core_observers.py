@@ -414,5 +414,8 @@ class TestNamedInTheConfiguration:
             config["keyManagement"]["observers"] = ["toy_audit:missing"]
             with pytest.raises(ConfigError):
                 keys.reload()
+            config["keyManagement"]["observers"] = ["no_such_module:audit"]
+            with pytest.raises(ConfigError, match="name its folder in PYTHONPATH"):
+                keys.reload()
             keys.encrypt(b"x", context={})
             assert audit.other.names == ["encrypt", "encrypt"]

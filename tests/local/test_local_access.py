@@ -146,6 +146,7 @@ class TestOwner:
         assert kind == "denied"
         assert f"Owner: uid {STRANGER}, group {STRANGER}, mode 0600" in message
         assert "this process: uid 0" in message
+        assert "change nothing and run this as that user" in message
         assert f"chown 0 {path}" in message
 
     def test_own(self, path: Path, as_user: AsUser) -> None:
@@ -164,7 +165,7 @@ class TestOwner:
     def test_the_command_mends_it(self, path: Path, as_user: AsUser) -> None:
         """Run as root, the command that is printed is enough."""
         _, message = as_user(STRANGER, lambda: outcome(keyfile.show, path))
-        command = message.partition("To mend it: ")[2].partition(" (as root)")[0]
+        command = message.partition("to mend it: ")[2].partition(" (as root)")[0]
         assert os.system(command) == 0
         assert as_user(STRANGER, lambda: outcome(keyfile.show, path)) == ("ok", "")
 

@@ -123,6 +123,8 @@ def load_observers(paths: Iterable[str]) -> list[object]:
             found.append(import_object(path))
         except Exception as failure:  # noqa: BLE001 - whatever a module does on import
             message = f"{path!r} can't be imported: {type(failure).__name__}"
+            if isinstance(failure, ModuleNotFoundError):
+                message += ". Install it beside keyhinge, or name its folder in PYTHONPATH"
             problems.append(Problem("keyManagement.observers", message))
     if problems:
         raise ConfigError(problems)

@@ -119,9 +119,18 @@ class Group(_Shared, click.Group):
         """Suggest a command where there is none of this name."""
         name = args[0]
         if not ctx.resilient_parsing and self.get_command(ctx, name) is None:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, self.list_commands(ctx), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = self._near(ctx, name)
+            hint = f" Did you mean {near!r}?" if near else ""
             raise click.UsageError(f"there is no command {name!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _near(self, ctx: click.Context, name: str) -> str | None:
+        # `keyhinge rotate` means `local rotate`: likelier than another command that looks like it.
+        from difflib import get_close_matches
+
+        commands = self.list_commands(ctx)
+        for group in commands:
+            command = self.get_command(ctx, group)
+            if isinstance(command, click.Group) and name in command.list_commands(ctx):
+                return f"{group} {name}"
+        return next(iter(get_close_matches(name, commands, n=1)), None)

@@ -22,6 +22,12 @@ _MISSING = (
     "open what the old one encrypted; otherwise make it with `keyhinge local init`"
 )
 
+# First, since an administrator who gives the file to himself takes it away from the application.
+_AS_WHOM = (
+    "If the application runs as another user, change nothing and run this as that user. "
+    "Otherwise, to mend it: "
+)
+
 
 def read(path: Path, limit: int, *, allow_group_read: bool) -> tuple[bytes, os.stat_result]:
     """Read a file of secrets after checking, on the opened descriptor, who can get at it.
@@ -67,13 +73,13 @@ def check_access(path: Path, status: os.stat_result, *, allow_group_read: bool) 
     us, mode, quoted = os.geteuid(), stat.S_IMODE(status.st_mode), shlex.quote(str(path))
     if status.st_uid not in (0, us):
         what = "its owner, who is neither root nor this process's user, could change the keys"
-        mend = f"chown {us} {quoted} (as root)"
+        mend = f"{_AS_WHOM}chown {us} {quoted} (as root)"
     elif mode & 0o027:
         what = "others than its owner can get at it"
-        mend = f"chmod {'0640' if allow_group_read else '0600'} {quoted}"
+        mend = f"To mend it: chmod {'0640' if allow_group_read else '0600'} {quoted}"
     elif mode & 0o050 and not allow_group_read:
         what = "its group can read it, and allowGroupRead isn't set"
-        mend = f"chmod 0600 {quoted}"
+        mend = f"To mend it: chmod 0600 {quoted}"
     else:
         return
     raise KeyFileError("denied", str(path), _denied(f"is refused: {what}", status, mend))
@@ -109,7 +115,7 @@ def _unreadable(path: Path, failed: OSError) -> KeyFileError:
     if status is None:
         return KeyFileError("denied", str(path), _closed_folder(path))
     quoted = shlex.quote(str(path))
-    mend = f"chown {us} {quoted} && chmod 0600 {quoted} (as root)"
+    mend = f"{_AS_WHOM}chown {us} {quoted} && chmod 0600 {quoted} (as root)"
     return KeyFileError("denied", str(path), _denied("can't be read", status, mend))
 
 
@@ -117,7 +123,7 @@ def _denied(what: str, status: os.stat_result, mend: str) -> str:
     mode = stat.S_IMODE(status.st_mode)
     return (
         f"the key file {what}. Owner: uid {status.st_uid}, group {status.st_gid}, "
-        f"mode {mode:04o}; this process: uid {os.geteuid()}. To mend it: {mend}"
+        f"mode {mode:04o}; this process: uid {os.geteuid()}. {mend}"
     )
 
 
