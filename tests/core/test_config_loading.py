@@ -158,6 +158,8 @@ class TestNeverPlaintextByAccident:
             ("keymanagement-x:\n", "Did you mean 'keyManagement'?"),
             ("keyManagements:\n", "Did you mean 'keyManagement'?"),
             ("keyManagement: plaintext\n", "must be a block"),
+            ("keyManagement:\nprovider: local\nlocal: {keyFile: k}\n", "Indent what belongs"),
+            ("keyManagement: ~\nProvider: local\n", "Indent what belongs"),
             ("keyManagement: ''\n", "must be a block"),
             ("keyManagement: []\n", "must be a block"),
             ("keyManagement: ${X:-}\n", "must be a block"),

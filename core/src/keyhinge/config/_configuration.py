@@ -13,7 +13,7 @@ from keyhinge._errors import ConfigError, Problem
 from keyhinge._names import closest, shown
 from keyhinge.config._block import SectionBlock
 from keyhinge.config._interpolation import interpolate
-from keyhinge.config._nodes import Node, problems_of
+from keyhinge.config._nodes import Node, ScalarNode, problems_of
 from keyhinge.config._sections import ROOT, KeyManagement, Options, read_key_management
 from keyhinge.config._source import Source, read_source
 from keyhinge.config._structure import Structured, structure
@@ -249,6 +249,8 @@ def _understand(source: Source, environ: Mapping[str, str]) -> Configuration:
     else:
         keys = read_key_management(node, environ, source.base_dir)
         problems.extend(keys.problems)
+        if keys.implicit_plaintext and isinstance(node, ScalarNode):
+            problems.extend(_slipped_out(parsed.other_keys))
     return Configuration(
         path=source.path,
         base_dir=source.base_dir,
@@ -275,3 +277,14 @@ def _no_key_management(other_keys: tuple[str, ...]) -> Problem:
         "this key is missing. Without it nothing says how secrets are encrypted; "
         "`keyhinge init` writes a file that has it",
     )
+
+
+def _slipped_out(other_keys: tuple[str, ...]) -> list[Problem]:
+    """Find out that an empty `keyManagement` is a slip: its lines lost their indentation."""
+    if "provider" not in {key.lower() for key in other_keys}:
+        return []
+    message = (
+        "has nothing in it, but 'provider' stands beside it. Indent what belongs to it; if "
+        "plaintext is really meant, write 'provider: plaintext' into it"
+    )
+    return [Problem(ROOT, message)]
