@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +25,7 @@ class FakeSection:
 
     name = "local"
     path = "keyManagement.local"
+    environ: Mapping[str, str] = {}
 
     def __init__(self, base_dir: Path) -> None:
         self.base_dir = base_dir

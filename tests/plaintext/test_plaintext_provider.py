@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ class FakeSection:
     name = "plaintext"
     path = "keyManagement.plaintext"
     base_dir = Path()
+    environ: Mapping[str, str] = {}
 
     def over(self, name: str, *, also: Any = ()) -> NoReturn:
         raise AssertionError("plaintext composes nothing")

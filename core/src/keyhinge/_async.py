@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from keyhinge._context import Context, check_context
 from keyhinge._errors import ClosedError
-from keyhinge._hookspecs import CheckReport, Decrypt, Encrypt, KeyRef
+from keyhinge._hookspecs import CheckReport, Decrypt, Encrypt, KeyRef, Purpose
 from keyhinge._manager import CLOSED, BlockingKeyManager
 from keyhinge._outcome import Outcome
 from keyhinge._value import EncryptedValue
@@ -152,9 +152,9 @@ class KeyManager(BlockingKeyManager):
         """Tell the current key as `current_key` does, without blocking the event loop."""
         return await self._pool.run(partial(self.current_key, section))
 
-    async def acheck(self, section: str | None = None) -> CheckReport:
+    async def acheck(self, section: str | None = None, *, purpose: Purpose = "app") -> CheckReport:
         """Check a section as `check` does, without blocking the event loop."""
-        return await self._pool.run(partial(self.check, section))
+        return await self._pool.run(partial(self.check, section, purpose=purpose))
 
     async def aclose(self) -> None:
         """Close as `close` does, without blocking the event loop."""

@@ -107,13 +107,17 @@ class ConfiguringSection:
     Args:
         name: The section's name.
         base_dir: The folder at which relative paths start.
+        environ: The environment variables.
         known: The names of all configured sections.
     """
 
-    def __init__(self, name: str, base_dir: Path, known: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, base_dir: Path, environ: Mapping[str, str], known: Sequence[str]
+    ) -> None:
         self.name = name
         self.path = f"keyManagement.{name}"
         self.base_dir = base_dir
+        self.environ = environ
         self._known = known
         self._open = True
         self.clients: list[ComposingClient] = []

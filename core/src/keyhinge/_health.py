@@ -9,8 +9,9 @@ import attrs
 
 from keyhinge._context import own_context
 from keyhinge._errors import InvalidCiphertextError, OperationError
-from keyhinge._hookspecs import CheckReport, Finding
+from keyhinge._hookspecs import ALL_PURPOSES, CheckReport, Decrypt, Finding, Purpose
 from keyhinge._section import OpenSection
+from keyhinge._section_batch import rewrap_many
 from keyhinge._value import EncryptedValue
 
 __all__ = ["Health", "check_section", "probe", "round_trip"]
@@ -56,8 +57,15 @@ def probe(section: OpenSection) -> Health:
     )
 
 
-def check_section(section: OpenSection) -> CheckReport:
-    """Try a section out and ask its provider; findings, never exceptions."""
+def check_section(section: OpenSection, purpose: Purpose = "app") -> CheckReport:
+    """Try a section out and ask its provider; findings, never exceptions.
+
+    Raises:
+        ValueError: There is no such purpose.
+    """
+    if purpose not in ALL_PURPOSES:
+        msg = f"purpose must be one of {', '.join(ALL_PURPOSES)}"
+        raise ValueError(msg)
     findings = [Finding("info", "provider", f"provider of {section.distribution}")]
     if not section.capabilities.encrypts:
         message = (
@@ -65,9 +73,12 @@ def check_section(section: OpenSection) -> CheckReport:
             "database can read them. keyManagement.options.requireEncryption refuses it as primary"
         )
         findings.append(Finding("warning", "not-encrypted", message))
-    findings += _tried(section)
+    if purpose != "read":
+        findings += _tried(section)
+    if purpose == "migrate" and section.capabilities.key_versions:
+        findings += _rewrapped(section)
     try:
-        findings += section.provider_check().findings
+        findings += [_for(purpose, found) for found in section.provider_check().findings]
     except OperationError as failure:
         findings.append(_failed("provider-check", failure))
     return CheckReport(findings)
@@ -96,6 +107,26 @@ def _tried(section: OpenSection) -> list[Finding]:
         data = {"key_id": key.key_id, "version": key.version}
         findings.append(Finding("ok", "key", f"encrypts under key {key.key_id}{version}", data))
     return findings
+
+
+def _rewrapped(section: OpenSection) -> list[Finding]:
+    context = section.probe_context
+    try:
+        value = section.seal(section.probe_text, context)
+        (rewrapped,) = rewrap_many(section, [Decrypt(value, context)])
+        if isinstance(rewrapped, OperationError):
+            return [_failed("rewrap", rewrapped)]
+        if section.open(rewrapped, context) != section.probe_text:
+            raise section.blame.rubbish("rewrap", "a rewrapped value isn't what it was")
+    except OperationError as failure:
+        return [_failed("rewrap", failure)]
+    return [Finding("ok", "rewrap", "rewrapped a value")]
+
+
+def _for(purpose: Purpose, finding: Finding) -> Finding:
+    if purpose in finding.purposes or finding.level in {"ok", "info"}:
+        return finding
+    return attrs.evolve(finding, level="info")
 
 
 def round_trip(section: OpenSection) -> EncryptedValue:

@@ -30,6 +30,7 @@ __all__ = [
     "KeyRef",
     "Operation",
     "Provider",
+    "Purpose",
     "Result",
     "Sealed",
     "Section",
@@ -106,21 +107,35 @@ class Capabilities:
     max_plaintext: int | None = None
 
 
+Purpose = Literal["app", "read", "migrate"]
+"""What somebody who checks a section wants to do with it: encrypt and decrypt as an application
+does, only decrypt, or migrate and rewrap."""
+
+ALL_PURPOSES: tuple[Purpose, ...] = ("app", "read", "migrate")
+
+
 @attrs.frozen
 class Finding:
     """One line of a check.
+
+    What ends at a known time, and doesn't renew itself, has `expires` (a time) and `breaks` (a
+    clause, as in "the TLS client certificate ends") in its data: the command line makes its
+    sentence on what will break next of them.
 
     Attributes:
         level: "ok", "info", "warning" or "error".
         code: A stable name for programs, as in `token-expiry`.
         message: For people; nothing secret.
         data: Figures for programs: times in ISO 8601 (UTC), durations in seconds.
+        purposes: For whom an error or a warning is one: a right that is only needed for writing
+            is no concern of somebody who only reads.
     """
 
     level: Literal["ok", "info", "warning", "error"]
     code: str
     message: str
     data: Mapping[str, str | int | float | bool | None] = attrs.field(factory=dict)
+    purposes: tuple[Purpose, ...] = ALL_PURPOSES
 
 
 def _all_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -178,6 +193,10 @@ class Section(Protocol):
     @property
     def base_dir(self) -> Path:
         """The folder at which relative paths start."""
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment variables; read these, never `os.environ`."""
 
     def over(self, name: str, *, also: Sequence[str] = ()) -> SectionClient:
         """Use another section, to build on it.

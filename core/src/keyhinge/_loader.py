@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ class Loader:
         Raises:
             KeyhingeError: The primary section can't be used.
         """
-        sections = open_sections(plan)
+        sections = open_sections(plan, os.environ if self._environ is None else self._environ)
         if not sections.primary.capabilities.encrypts:
             name = sections.primary_name
             if self._require_encryption or plan.configuration.options.require_encryption:

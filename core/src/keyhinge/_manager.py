@@ -16,7 +16,7 @@ from keyhinge._context import Context, check_context
 from keyhinge._errors import ClosedError, OperationError
 from keyhinge._fork import start_anew_after_fork
 from keyhinge._health import Health, check_section, probe, round_trip
-from keyhinge._hookspecs import Capabilities, CheckReport, Decrypt, Encrypt, KeyRef
+from keyhinge._hookspecs import Capabilities, CheckReport, Decrypt, Encrypt, KeyRef, Purpose
 from keyhinge._loader import Config, Loader
 from keyhinge._observers import Observers, Seen, load_observers
 from keyhinge._outcome import Outcome, outcomes, unwrap
@@ -270,9 +270,16 @@ class BlockingKeyManager:
 
     # Operation
 
-    def check(self, section: str | None = None) -> CheckReport:
-        """Try a section out and ask its provider; findings, never an OperationError."""
-        return check_section(self._section(section))
+    def check(self, section: str | None = None, *, purpose: Purpose = "app") -> CheckReport:
+        """Try a section out and ask its provider; findings, never an OperationError.
+
+        Args:
+            section: The section; the primary if None.
+            purpose: What it is wanted for. "app" encrypts and decrypts a value; "migrate" rewraps
+                one too; "read" encrypts nothing, since a reader may not have the right to.
+                Errors and warnings that don't matter for the purpose become "info".
+        """
+        return check_section(self._section(section), purpose)
 
     def health(self, max_age: float = HEALTH_SECONDS) -> Health:
         """Tell whether the primary section works, for readiness probes.

@@ -161,8 +161,12 @@ def make_plan(configuration: Configuration, registry: Registry) -> Plan:
     return Plan(configuration, tuple(blueprints), broken)
 
 
-def open_sections(plan: Plan) -> Sections:
+def open_sections(plan: Plan, environ: Mapping[str, str]) -> Sections:
     """Configure every section; connects nowhere.
+
+    Args:
+        plan: The sections to configure.
+        environ: The environment variables that they may read.
 
     Raises:
         KeyhingeError: The primary can't be used. What is wrong with another section is logged,
@@ -173,7 +177,7 @@ def open_sections(plan: Plan) -> Sections:
     broken: dict[str, KeyhingeError] = dict(plan.broken)
     surroundings: dict[str, ConfiguringSection] = {}
     for blueprint in plan.blueprints:
-        section = ConfiguringSection(blueprint.name, plan.configuration.base_dir, known)
+        section = ConfiguringSection(blueprint.name, plan.configuration.base_dir, environ, known)
         try:
             opened[blueprint.name] = _configure(blueprint, section)
         except KeyhingeError as failure:
