@@ -1,0 +1,1 @@
+"""The Keyhinge provider for AWS KMS."""

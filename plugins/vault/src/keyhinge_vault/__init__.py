@@ -1,0 +1,1 @@
+"""The Keyhinge providers for HashiCorp Vault and OpenBao Transit: `vault` and `openbao`."""
