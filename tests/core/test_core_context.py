@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyhinge import InvalidContextError, canonical, encode_context
+from keyhinge import (
+    NO_CONTEXT,
+    InvalidCiphertextError,
+    InvalidContextError,
+    canonical,
+    encode_context,
+)
 from keyhinge._context import FrozenContext, check_context, known_contexts, own_context
 
 CONTEXT = {"account": "acct_1", "secret": "sec_1"}
@@ -208,6 +214,27 @@ class TestFrozen:
         for number in range(9000):
             check_context({"n": str(number)})
             assert len(known_contexts) <= 4096
+
+
+class TestNone:
+    """`NO_CONTEXT` is an object, not a content that a caller could write."""
+
+    def test_the_object_itself_is_taken(self):
+        assert check_context(NO_CONTEXT) is NO_CONTEXT
+
+    def test_its_content_is_refused(self):
+        with pytest.raises(InvalidContextError, match="library's own"):
+            check_context(dict(NO_CONTEXT))
+
+    def test_is_not_the_empty_context(self):
+        assert encode_context(NO_CONTEXT) != encode_context({})
+
+    def test_binds_where_a_provider_knows_nothing_of_it(self, opened):
+        keys = opened()
+        value = keys.encrypt(b"x", context=NO_CONTEXT)
+        assert keys.decrypt(value, context=NO_CONTEXT) == b"x"
+        with pytest.raises(InvalidCiphertextError):
+            keys.decrypt(value, context={})
 
 
 class TestOneToOne:

@@ -1,7 +1,7 @@
 """Encrypt secrets before they reach the database, through a key service that the operator picks."""
 
 from keyhinge._async import KeyManager
-from keyhinge._context import Context, canonical, encode_context
+from keyhinge._context import NO_CONTEXT, Context, canonical, encode_context
 from keyhinge._errors import (
     AccessDeniedError,
     ClosedError,
@@ -50,6 +50,7 @@ from keyhinge._value import EncryptedValue
 
 __all__ = [
     "API_VERSION",
+    "NO_CONTEXT",
     "AccessDeniedError",
     "Capabilities",
     "CheckReport",

@@ -12,7 +12,14 @@ from typing import Any, NoReturn
 
 from keyhinge._errors import InvalidContextError
 
-__all__ = ["Context", "FrozenContext", "canonical", "check_context", "encode_context"]
+__all__ = [
+    "NO_CONTEXT",
+    "Context",
+    "FrozenContext",
+    "canonical",
+    "check_context",
+    "encode_context",
+]
 
 Context = Mapping[str, str]
 
@@ -76,6 +83,8 @@ def check_context(context: Context) -> FrozenContext:
 
 
 def _check_new(context: Any) -> FrozenContext:
+    if context is NO_CONTEXT:
+        return NO_CONTEXT
     if not isinstance(context, Mapping):
         kind = type(context).__name__
         msg = f"context must be a mapping of str to str, not {kind}; {{}} is allowed"
@@ -187,3 +196,12 @@ def _encode_value(key: str, value: object) -> bytes:
         msg = f"context value of {key!r} holds a NUL or half of a surrogate pair"
         raise InvalidContextError(msg)
     return raw
+
+
+NO_CONTEXT = _freeze({"keyhinge": "none"})
+"""Says that a value has no context at all, which `{}` isn't: an empty context is authenticated too.
+
+Made for values that another program wrote without one. A provider whose service knows such values
+looks for this very object and leaves the context out; any other binds it like every context. No
+caller's own mapping is ever taken for it.
+"""
