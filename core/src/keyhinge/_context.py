@@ -82,7 +82,7 @@ def check_context(context: Context) -> FrozenContext:
     return _check_new(context) if known is None else known
 
 
-def _check_new(context: Any) -> FrozenContext:
+def _check_new(context: object) -> FrozenContext:
     if context is NO_CONTEXT:
         return NO_CONTEXT
     if not isinstance(context, Mapping):
@@ -198,7 +198,7 @@ def _encode_value(key: str, value: object) -> bytes:
     return raw
 
 
-NO_CONTEXT = _freeze({"keyhinge": "none"})
+NO_CONTEXT: FrozenContext = _freeze({"keyhinge": "none"})
 """Says that a value has no context at all, which `{}` isn't: an empty context is authenticated too.
 
 Made for values that another program wrote without one. A provider whose service knows such values
