@@ -1,0 +1,297 @@
+"""The four actions of KMS, each answer checked. Results are values or errors, never raised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from keyhinge import (
+    ClosedError,
+    Context,
+    Decrypt,
+    EncryptedValue,
+    InvalidCiphertextError,
+    InvalidPlaintextError,
+    KeyRef,
+    KeyUnavailableError,
+    OperationError,
+    Sealed,
+    UnavailableError,
+)
+from keyhinge_aws._client import Clients
+from keyhinge_aws._errors import (
+    INCOMPLETE,
+    INCORRECT_KEY,
+    is_denied,
+    is_incorrect_key,
+    make,
+    translate,
+)
+from keyhinge_aws._quiet import quiet
+from keyhinge_aws._target import Target, answers, choose, is_same_key, parse_key_arn, parse_target
+
+MIN_PLAINTEXT = 1
+MAX_PLAINTEXT = 4096
+MAX_CIPHERTEXT = 6144
+NO_CONTEXT = {"keyhinge": "1"}
+"""Stands for an empty context: KMS takes an empty one for none at all. Callers can't use it."""
+PROBE_CONTEXT = {"keyhinge": "probe/1"}
+_VERSION = re.compile(r"[0-9a-f]{1,64}")
+
+Answer: TypeAlias = Mapping[str, Any]
+Chosen: TypeAlias = tuple[Target, Target, str]
+"""A value's label, the configured key that is sent, and that key's region."""
+
+
+class Kms:
+    """KMS with the keys of one section.
+
+    Args:
+        clients: The section's clients.
+        keys: The configured keys; the first one encrypts.
+    """
+
+    def __init__(self, clients: Clients, keys: tuple[Target, ...]) -> None:
+        self.clients = clients
+        self.keys = keys
+
+    @property
+    def primary(self) -> Target:
+        """The key that encrypts."""
+        return self.keys[0]
+
+    def call(
+        self, action: str, region: str, parameters: Mapping[str, Any]
+    ) -> Answer | OperationError:
+        """Make one call.
+
+        Args:
+            action: As in `Encrypt`.
+            region: Where.
+            parameters: What is sent.
+
+        Returns:
+            The answer, or our error for whatever went wrong.
+        """
+        try:
+            client = self.clients.kms(region)
+            with quiet():
+                answer: Answer = getattr(client, _METHODS[action])(**parameters)
+            return answer
+        except ClosedError as failure:
+            return UnavailableError(str(failure))
+        except Exception as failure:  # noqa: BLE001 - told apart there
+            return translate(failure, f"kms:{action}")
+
+    def home(self) -> str | OperationError:
+        """Tell the region of the key that encrypts."""
+        try:
+            return self.clients.home()
+        except OperationError as failure:
+            return failure.with_traceback(None)
+
+    def encrypt(self, plaintext: bytes, context: Context) -> Sealed | OperationError:
+        """Encrypt one value."""
+        if not MIN_PLAINTEXT <= len(plaintext) <= MAX_PLAINTEXT:
+            return _wrong_size(len(plaintext))
+        region = self.home()
+        if isinstance(region, OperationError):
+            return region
+        parameters = {
+            "KeyId": self.primary.text,
+            "Plaintext": plaintext,
+            "EncryptionContext": mapping(context),
+        }
+        answer = self.call("Encrypt", region, parameters)
+        if isinstance(answer, OperationError):
+            return answer
+        return self._sealed(answer, region, "Encrypt", "")
+
+    def decrypt(self, value: EncryptedValue, context: Context) -> bytes | OperationError:
+        """Decrypt one value, with the configured key that its label means."""
+        opened = self.open(value, context)
+        return opened if isinstance(opened, OperationError) else opened[0]
+
+    def open(self, value: EncryptedValue, context: Context) -> tuple[bytes, str] | OperationError:
+        """Decrypt one value; give the plaintext and the key material's id, where it is told."""
+        chosen = self._choose(value)
+        if isinstance(chosen, OperationError):
+            return chosen
+        label, key, region = chosen
+        parameters = {
+            "KeyId": key.text,
+            "CiphertextBlob": value.ciphertext,
+            "EncryptionContext": mapping(context),
+        }
+        answer = self.call("Decrypt", region, parameters)
+        if isinstance(answer, OperationError):
+            return _explained(answer, label, key)
+        plaintext, version = answer.get("Plaintext"), _version(answer, "KeyMaterialId")
+        if type(plaintext) is not bytes:
+            return make(INCOMPLETE, "kms:Decrypt")
+        problem = _wrong_source(answer.get("KeyId"), version, value, chosen)
+        return (plaintext, version) if problem is None else problem
+
+    def rewrap(self, item: Decrypt) -> Sealed | OperationError:
+        """Bring one value under the newest key material of the key that encrypts."""
+        region = self.home()
+        chosen = self._choose(item.value)
+        if isinstance(chosen, OperationError):
+            return chosen
+        if isinstance(region, OperationError):
+            return region
+        if chosen[2] != region:
+            return self._carry(item)
+        context = mapping(item.context)
+        parameters = {
+            "CiphertextBlob": item.value.ciphertext,
+            "SourceKeyId": chosen[1].text,
+            "SourceEncryptionContext": context,
+            "DestinationKeyId": self.primary.text,
+            "DestinationEncryptionContext": context,
+        }
+        answer = self.call("ReEncrypt", region, parameters)
+        if isinstance(answer, OperationError):
+            return _explained(answer, chosen[0], chosen[1])
+        version = _version(answer, "SourceKeyMaterialId")
+        problem = _wrong_source(answer.get("SourceKeyId"), version, item.value, chosen)
+        if problem is not None:
+            return problem
+        version = _version(answer, "DestinationKeyMaterialId")
+        return self._sealed(answer, region, "ReEncrypt", version)
+
+    def describe(self, key: Target, region: str) -> Answer | OperationError:
+        """Ask for a key's metadata."""
+        answer = self.call("DescribeKey", region, {"KeyId": key.text})
+        if isinstance(answer, OperationError):
+            return answer
+        metadata = answer.get("KeyMetadata")
+        arn = metadata.get("Arn") if isinstance(metadata, dict) else None
+        found = parse_key_arn(arn) if isinstance(arn, str) else None
+        if found is None or not answers(key, found, region):
+            return make(INCOMPLETE, "kms:DescribeKey")
+        return dict(metadata)
+
+    def current(self) -> KeyRef | OperationError:
+        """Tell the key that encrypts, and its material's id: by asking, or else by trying."""
+        region = self.home()
+        if isinstance(region, OperationError):
+            return region
+        metadata = self.describe(self.primary, region)
+        if not isinstance(metadata, OperationError):
+            return KeyRef(metadata["Arn"], _version(metadata, "CurrentKeyMaterialId"))
+        if not is_denied(metadata):
+            return metadata
+        # Who may encrypt and decrypt need not be allowed to describe.
+        sealed = self.encrypt(b"keyhinge probe", PROBE_CONTEXT)
+        if isinstance(sealed, OperationError):
+            return sealed
+        value = EncryptedValue("probe", sealed.key_id, "", sealed.ciphertext)
+        opened = self.open(value, PROBE_CONTEXT)
+        version = "" if isinstance(opened, OperationError) else opened[1]
+        return KeyRef(sealed.key_id, version)
+
+    def _choose(self, value: EncryptedValue) -> Chosen | OperationError:
+        label = parse_key_arn(value.key_id)
+        if label is None or (value.version and not _VERSION.fullmatch(value.version)):
+            return InvalidCiphertextError()  # nothing that KMS made has such a label
+        if len(value.ciphertext) > MAX_CIPHERTEXT:
+            return InvalidCiphertextError()
+        home = self.home()
+        if isinstance(home, OperationError):
+            return home
+        key = choose(label, self.keys, home)
+        if key is None:
+            return KeyUnavailableError(_not_configured(label))
+        return label, key, key.region or home
+
+    def _carry(self, item: Decrypt) -> Sealed | OperationError:
+        # ReEncrypt works within one region; between two, the plaintext comes by here.
+        opened = self.open(item.value, item.context)
+        if isinstance(opened, OperationError):
+            return opened
+        return self.encrypt(opened[0], item.context)
+
+    def _sealed(
+        self, answer: Answer, region: str, action: str, version: str
+    ) -> Sealed | OperationError:
+        ciphertext, key_id = answer.get("CiphertextBlob"), answer.get("KeyId")
+        if type(ciphertext) is not bytes or not ciphertext or type(key_id) is not str:
+            return make(INCOMPLETE, f"kms:{action}")
+        found = parse_key_arn(key_id)
+        if found is None or not answers(self.primary, found, region):
+            message = f"kms:{action}: the service used another key than the configured one"
+            return OperationError(message)
+        return Sealed(ciphertext, key_id, version)
+
+
+_METHODS = {
+    "Encrypt": "encrypt",
+    "Decrypt": "decrypt",
+    "ReEncrypt": "re_encrypt",
+    "DescribeKey": "describe_key",
+}
+
+
+def keys_of(key_id: str, decrypt_key_ids: tuple[str, ...]) -> tuple[Target, ...]:
+    """Parse the configured keys; the first one encrypts."""
+    return tuple(parse_target(text) for text in dict.fromkeys((key_id, *decrypt_key_ids)))
+
+
+def mapping(context: Context) -> dict[str, str]:
+    """Turn a context into KMS's EncryptionContext, entry by entry, so that policies can use it."""
+    return dict(context) or dict(NO_CONTEXT)
+
+
+def _version(answer: Answer, name: str) -> str:
+    found = answer.get(name)
+    return found if isinstance(found, str) and _VERSION.fullmatch(found) else ""
+
+
+def _wrong_source(
+    key_id: object, version: str, value: EncryptedValue, chosen: Chosen
+) -> OperationError | None:
+    """Say what is wrong where the service opened a value with another key than its label names."""
+    label, key, region = chosen
+    if type(key_id) is not str:
+        return make(INCOMPLETE, "kms:Decrypt")
+    used = parse_key_arn(key_id)
+    if used is None or not answers(key, used, region) or not is_same_key(used, label):
+        return InvalidCiphertextError()
+    # Not compared between replicas of one key: nothing says that their materials' ids are equal.
+    if value.version and version and used.region == label.region and value.version != version:
+        return InvalidCiphertextError()
+    return None
+
+
+def _explained(error: OperationError, label: Target, key: Target) -> OperationError:
+    """Say what to do where a value is under another key than the one that was sent."""
+    if not is_incorrect_key(error) or not key.is_alias:
+        return error
+    message = (
+        f"{INCORRECT_KEY.reason}: {key.text} points to another key now. {_line(label)}, as long "
+        "as it is a key of yours: it may have been planted by whoever can write to the database"
+    )
+    return KeyUnavailableError(message, failure=error.failure)
+
+
+def _not_configured(label: Target) -> str:
+    return (
+        f"the value was encrypted with {label.text}, which isn't configured. {_line(label)}, as "
+        "long as it is a key of yours"
+    )
+
+
+def _line(label: Target) -> str:
+    return f"To open it, add this line under `decryptKeyIDs:`\n    - {label.text}\n"
+
+
+def _wrong_size(size: int) -> InvalidPlaintextError:
+    if size < MIN_PLAINTEXT:
+        return InvalidPlaintextError("the plaintext is empty; AWS KMS takes 1 to 4,096 bytes")
+    return InvalidPlaintextError(
+        f"the plaintext has {size:,} bytes; AWS KMS takes at most 4,096. Encrypt larger ones in "
+        "parts, with the number of the part and of the parts in all in each context, so that none "
+        "can be left out or exchanged"
+    )
