@@ -72,7 +72,7 @@ class _Batch:
             return False
         result: object = self._broken and _again(self._broken)
         if result is None:
-            result = self._one(self._items[index])  # type: ignore[arg-type]
+            result = self._one(self._items[index])
             if isinstance(result, OperationError) and is_whole(result):
                 self._broken = result
         self._results[index] = result

@@ -17,7 +17,12 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, NoReturn
 
-from botocore.credentials import CredentialResolver, Credentials, ReadOnlyCredentials
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+)
 from botocore.exceptions import NoCredentialsError
 
 from keyhinge import Secret
@@ -44,12 +49,12 @@ class _Sealed(Credentials):
 
     # botocore's attributes, for whatever looks at them instead of a frozen set.
     @property
-    def access_key(self) -> str:  # type: ignore[override]
+    def access_key(self) -> str | None:  # type: ignore[override]
         """The access key's id."""
         return self.get_frozen_credentials().access_key
 
     @property
-    def secret_key(self) -> str:  # type: ignore[override]
+    def secret_key(self) -> str | None:  # type: ignore[override]
         """The secret access key."""
         return self.get_frozen_credentials().secret_key
 
@@ -151,15 +156,17 @@ class RoleCredentials(_Sealed):
         self._made = ReadOnlyCredentials(*keys)
 
 
-class _Fixed:
+class _Fixed(CredentialProvider):
     """A link of botocore's chain that has its credentials already."""
 
     METHOD = CANONICAL_NAME = "keyhinge"
 
     def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
         self._credentials = credentials
 
     def load(self) -> Credentials:
+        """Give them."""
         return self._credentials
 
 

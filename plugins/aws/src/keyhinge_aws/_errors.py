@@ -245,6 +245,7 @@ def translate(failure: BaseException, action: str) -> OperationError:
         action: What was asked for, as in `kms:Encrypt`.
     """
     if isinstance(failure, OperationError):
+        failure.__cause__ = failure.__context__ = None  # botocore's, if it passed through
         return failure.with_traceback(None)
     if isinstance(failure, SecretFileError):
         return AccessDeniedError(str(failure), failure=Failure(type="SecretFileError"))

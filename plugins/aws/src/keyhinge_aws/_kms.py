@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from keyhinge import (
+    NO_CONTEXT,
     ClosedError,
     Context,
     Decrypt,
@@ -34,7 +35,7 @@ from keyhinge_aws._target import Target, answers, choose, is_same_key, parse_key
 MIN_PLAINTEXT = 1
 MAX_PLAINTEXT = 4096
 MAX_CIPHERTEXT = 6144
-NO_CONTEXT = {"keyhinge": "1"}
+EMPTY_CONTEXT = {"keyhinge": "1"}
 """Stands for an empty context: KMS takes an empty one for none at all. Callers can't use it."""
 PROBE_CONTEXT = {"keyhinge": "probe/1"}
 _VERSION = re.compile(r"[0-9a-f]{1,64}")
@@ -101,7 +102,7 @@ class Kms:
         parameters = {
             "KeyId": self.primary.text,
             "Plaintext": plaintext,
-            "EncryptionContext": mapping(context),
+            **bound(context, "EncryptionContext"),
         }
         answer = self.call("Encrypt", region, parameters)
         if isinstance(answer, OperationError):
@@ -118,15 +119,15 @@ class Kms:
         chosen = self._choose(value)
         if isinstance(chosen, OperationError):
             return chosen
-        label, key, region = chosen
+        _, key, region = chosen
         parameters = {
             "KeyId": key.text,
             "CiphertextBlob": value.ciphertext,
-            "EncryptionContext": mapping(context),
+            **bound(context, "EncryptionContext"),
         }
         answer = self.call("Decrypt", region, parameters)
         if isinstance(answer, OperationError):
-            return _explained(answer, label, key)
+            return self._explained(answer, chosen)
         plaintext, version = answer.get("Plaintext"), _version(answer, "KeyMaterialId")
         if type(plaintext) is not bytes:
             return make(INCOMPLETE, "kms:Decrypt")
@@ -143,17 +144,15 @@ class Kms:
             return region
         if chosen[2] != region:
             return self._carry(item)
-        context = mapping(item.context)
         parameters = {
             "CiphertextBlob": item.value.ciphertext,
             "SourceKeyId": chosen[1].text,
-            "SourceEncryptionContext": context,
             "DestinationKeyId": self.primary.text,
-            "DestinationEncryptionContext": context,
+            **bound(item.context, "SourceEncryptionContext", "DestinationEncryptionContext"),
         }
         answer = self.call("ReEncrypt", region, parameters)
         if isinstance(answer, OperationError):
-            return _explained(answer, chosen[0], chosen[1])
+            return self._explained(answer, chosen)
         version = _version(answer, "SourceKeyMaterialId")
         problem = _wrong_source(answer.get("SourceKeyId"), version, item.value, chosen)
         if problem is not None:
@@ -167,11 +166,12 @@ class Kms:
         if isinstance(answer, OperationError):
             return answer
         metadata = answer.get("KeyMetadata")
-        arn = metadata.get("Arn") if isinstance(metadata, dict) else None
+        metadata = metadata if isinstance(metadata, dict) else {}
+        arn = metadata.get("Arn")
         found = parse_key_arn(arn) if isinstance(arn, str) else None
         if found is None or not answers(key, found, region):
             return make(INCOMPLETE, "kms:DescribeKey")
-        return dict(metadata)
+        return metadata
 
     def current(self) -> KeyRef | OperationError:
         """Tell the key that encrypts, and its material's id: by asking, or else by trying."""
@@ -206,6 +206,20 @@ class Kms:
             return KeyUnavailableError(_not_configured(label))
         return label, key, key.region or home
 
+    def _explained(self, error: OperationError, chosen: Chosen) -> OperationError:
+        """Say what it means where KMS says that another key encrypted the value."""
+        label, key, region = chosen
+        if not is_incorrect_key(error):
+            return error
+        if key.is_alias:
+            metadata = self.describe(key, region)
+            known = {} if isinstance(metadata, OperationError) else metadata
+            now = parse_key_arn(known.get("Arn", ""))
+            if now is None or not is_same_key(now, label):
+                return KeyUnavailableError(_repointed(label, key), failure=error.failure)
+        # The label names the very key that was sent, so it isn't the key that is wrong.
+        return InvalidCiphertextError(failure=error.failure)
+
     def _carry(self, item: Decrypt) -> Sealed | OperationError:
         # ReEncrypt works within one region; between two, the plaintext comes by here.
         opened = self.open(item.value, item.context)
@@ -231,6 +245,7 @@ _METHODS = {
     "Decrypt": "decrypt",
     "ReEncrypt": "re_encrypt",
     "DescribeKey": "describe_key",
+    "GetKeyRotationStatus": "get_key_rotation_status",
 }
 
 
@@ -239,9 +254,19 @@ def keys_of(key_id: str, decrypt_key_ids: tuple[str, ...]) -> tuple[Target, ...]
     return tuple(parse_target(text) for text in dict.fromkeys((key_id, *decrypt_key_ids)))
 
 
-def mapping(context: Context) -> dict[str, str]:
-    """Turn a context into KMS's EncryptionContext, entry by entry, so that policies can use it."""
-    return dict(context) or dict(NO_CONTEXT)
+def bound(context: Context, *names: str) -> dict[str, Any]:
+    """Give the parameters that bind a context.
+
+    It becomes KMS's EncryptionContext entry by entry, so that IAM policies can ask for it.
+
+    Args:
+        context: The context; `keyhinge.NO_CONTEXT` leaves the parameters out, for values that
+            another program made without one.
+        names: The parameters' names.
+    """
+    if context is NO_CONTEXT:
+        return {}
+    return dict.fromkeys(names, dict(context) or EMPTY_CONTEXT)
 
 
 def _version(answer: Answer, name: str) -> str:
@@ -265,15 +290,11 @@ def _wrong_source(
     return None
 
 
-def _explained(error: OperationError, label: Target, key: Target) -> OperationError:
-    """Say what to do where a value is under another key than the one that was sent."""
-    if not is_incorrect_key(error) or not key.is_alias:
-        return error
-    message = (
+def _repointed(label: Target, key: Target) -> str:
+    return (
         f"{INCORRECT_KEY.reason}: {key.text} points to another key now. {_line(label)}, as long "
         "as it is a key of yours: it may have been planted by whoever can write to the database"
     )
-    return KeyUnavailableError(message, failure=error.failure)
 
 
 def _not_configured(label: Target) -> str:

@@ -150,7 +150,7 @@ def _check_credentials(self: AwsSettings, problems: dict[str, str]) -> None:
         other = "secretKey" if self.access_key is None else "accessKey"
         problems[missing] = f"is required beside `{other}`; without both, boto3's own chain is used"
     elif self.session_token is not None and self.access_key is None:
-        problems["sessionToken"] = "needs `accessKey` and `secretKey`"  # noqa: S105 - a message
+        problems["sessionToken"] = "needs `accessKey` and `secretKey`"
     if self.profile is not None and self.access_key is not None:
         problems["profile"] = "can't stand beside `accessKey`; keep one of the two"
     if self.profile is not None and not self.profile.strip():

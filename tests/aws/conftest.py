@@ -1,0 +1,185 @@
+"""A real moto server, keys on it, and configured providers for the tests of keyhinge-aws."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from keyhinge_aws import AwsProvider, AwsSettings, keyhinge_configure
+
+REGION = "us-east-1"
+ACCESS_KEY, SECRET_KEY = "AKIAKEYHINGETESTS000", "m0t0-s3cr3t-k3y-of-keyhinge-tests"
+
+
+class FakeSection:
+    """A section as core describes it to `keyhinge_configure`."""
+
+    name = "aws"
+    path = "keyManagement.aws"
+    base_dir = Path()
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self.environ = {} if environ is None else environ
+
+    def over(self, name: str, *, also: Any = ()) -> NoReturn:
+        raise AssertionError("aws composes nothing")
+
+
+class Moto:
+    """A moto server in a process of its own, which a test may stop, freeze and start again."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        program = "import sys; from moto.server import main; main(sys.argv[1:])"
+        command = [sys.executable, "-W", "ignore", "-c", program]
+        environ = {name: text for name, text in os.environ.items() if "PROXY" not in name.upper()}
+        self._process = subprocess.Popen(
+            [*command, "-H", "127.0.0.1", "-p", str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environ,
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        end = time.monotonic() + 60
+        while True:
+            # Another server may answer on this port, if ours couldn't have it.
+            assert self._process.poll() is None, "moto_server ended"
+            assert time.monotonic() < end, "moto_server didn't answer"
+            try:
+                with opener.open(f"{self.url}/moto-api/data.json", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.05)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stop(self) -> None:
+        """Kill it, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def client(self, service: str = "kms", region: str = REGION) -> Any:
+        """Make a bare boto3 client for it; the caller closes it."""
+        session = boto3.session.Session(ACCESS_KEY, SECRET_KEY, region_name=region)
+        config = Config(proxies={}, retries={"total_max_attempts": 1})
+        return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
+
+
+@pytest.fixture(autouse=True)
+def _no_aws_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of this machine's AWS configuration, and no instance metadata."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws-credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """The server that this worker's tests share; don't stop it."""
+    server = Moto()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_moto() -> Iterator[Moto]:
+    """A server for this test alone."""
+    server = Moto()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def kms_client(moto: Moto) -> Iterator[Any]:
+    """A bare boto3 client."""
+    client = moto.client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def make_key(kms_client: Any) -> Callable[..., str]:
+    """Make a key; give its ARN."""
+
+    def make(**parameters: Any) -> str:
+        arn: str = kms_client.create_key(**parameters)["KeyMetadata"]["Arn"]
+        return arn
+
+    return make
+
+
+@pytest.fixture
+def key_arn(make_key: Callable[..., str]) -> str:
+    """The ARN of a new key."""
+    return make_key()
+
+
+@pytest.fixture
+def base_settings(moto: Moto) -> dict[str, Any]:
+    """Settings for the shared server, without a key."""
+    return {
+        "region": REGION,
+        "accessKey": ACCESS_KEY,
+        "secretKey": SECRET_KEY,
+        "endpoint": moto.url,
+    }
+
+
+@pytest.fixture
+def configure(base_settings: dict[str, Any]) -> Iterator[Callable[..., AwsProvider]]:
+    """Configure a provider as core does, for the shared server; closed afterwards.
+
+    A setting of None takes the fixture's own one away.
+    """
+    from keyhinge import Secret
+
+    made: list[AwsProvider] = []
+
+    def make(environ: Mapping[str, str] | None = None, **values: Any) -> AwsProvider:
+        given = {**base_settings, **values}
+        given = {name: value for name, value in given.items() if value is not None}
+        for name in ("accessKey", "secretKey", "sessionToken"):
+            if isinstance(given.get(name), str):
+                given[name] = Secret(given[name])
+        provider = keyhinge_configure(AwsSettings(**given), FakeSection(environ))
+        made.append(provider)
+        return provider
+
+    yield make
+    for provider in made:
+        provider.keyhinge_close()
+
+
+@pytest.fixture
+def provider(configure: Callable[..., AwsProvider], key_arn: str) -> AwsProvider:
+    """A provider under a new key, named by its ARN."""
+    return configure(keyID=key_arn)
