@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -88,6 +91,70 @@ class Moto:
         session = boto3.session.Session(ACCESS_KEY, SECRET_KEY, region_name=region)
         config = Config(proxies={}, retries={"total_max_attempts": 1})
         return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
+
+
+class Stub:
+    """A server that answers as a test wants it, for what moto never does.
+
+    `answer` gets the action and the request's fields, and gives status and body: a mapping is
+    sent as JSON, bytes as they are. `length` overrides the Content-Length.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, Any], dict[str, str]]] = []
+        self.answer: Callable[[str, dict[str, Any]], tuple[int, Any]] = lambda *_: (200, {})
+        self.headers: dict[str, str] = {}
+        self.length: int | None = None
+        self.date = ""
+        stub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+                fields = json.loads(raw) if action else {"raw": raw.decode()}
+                stub.requests.append((action, fields, dict(self.headers)))
+                status, answer = stub.answer(action, fields)
+                body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                for name, text in stub.headers.items():
+                    self.send_header(name, text)
+                length = len(body) if stub.length is None else stub.length
+                self.send_header("Content-Length", str(length))
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return stub.date or super().date_time_string(timestamp)
+
+            do_GET = do_POST
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def actions(self) -> list[str]:
+        """List what was asked for so far."""
+        return [action for action, _, _ in self.requests]
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A server that answers as the test wants it."""
+    server = Stub()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -229,12 +229,15 @@ CLASSES: dict[str, Meaning] = {
     "ParamValidationError": STRANGE,
     # What a garbled answer makes of base64, JSON and times.
     "ValueError": INCOMPLETE,
+    "AttributeError": INCOMPLETE,
+    "LookupError": INCOMPLETE,
     "OSError": UNREACHABLE,
 }
 """By the name of an exception's class or of the nearest of its bases."""
 
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,79}")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,80}")
+# Narrow, so that nothing else passes for them: the far end may send back what it was sent.
+_CODE = re.compile(r"[A-Z][A-Za-z]{2,63}")
+_REQUEST_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def translate(failure: BaseException, action: str) -> OperationError:
