@@ -24,6 +24,7 @@ from keyhinge_aws import AwsProvider, AwsSettings, keyhinge_configure
 
 REGION = "us-east-1"
 ACCESS_KEY, SECRET_KEY = "AKIAKEYHINGETESTS000", "m0t0-s3cr3t-k3y-of-keyhinge-tests"
+STRICT = Path(__file__).with_name("_kms_strict.py")
 
 
 class FakeSection:
@@ -41,9 +42,15 @@ class FakeSection:
 
 
 class Moto:
-    """A moto server in a process of its own, which a test may stop, freeze and start again."""
+    """A moto server in a process of its own, which a test may stop, freeze and start again.
 
-    def __init__(self) -> None:
+    Args:
+        strict: Whether it is made to answer as KMS does: see `_kms_strict.py`.
+    """
+
+    def __init__(self, *, strict: bool = False) -> None:
+        program = ["-c", "import sys; from moto.server import main; main(sys.argv[1:])"]
+        self._program = [str(STRICT)] if strict else program
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -52,8 +59,7 @@ class Moto:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        program = "import sys; from moto.server import main; main(sys.argv[1:])"
-        command = [sys.executable, "-W", "ignore", "-c", program]
+        command = [sys.executable, "-W", "ignore", *self._program]
         environ = {name: text for name, text in os.environ.items() if "PROXY" not in name.upper()}
         self._process = subprocess.Popen(
             [*command, "-H", "127.0.0.1", "-p", str(self.port)],
@@ -171,6 +177,15 @@ def _no_aws_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def moto() -> Iterator[Moto]:
     """The server that this worker's tests share; don't stop it."""
     server = Moto()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def strict_moto() -> Iterator[Moto]:
+    """A server that answers as KMS does where moto alone doesn't; shared, don't stop it."""
+    server = Moto(strict=True)
     server.start()
     yield server
     server.stop()
