@@ -164,9 +164,6 @@ class TestAnswers:
     def test_an_answer_that_is_cut_off(self, provider: AwsProvider, stub: Any) -> None:
         """The connection ends before the announced length is there."""
         stub.length = 1000
-        stub.answer = lambda *_: (200, {"KeyId": self.ARN, "CiphertextBlob": "Y2M="})
-        # botocore doesn't hold an answer to its announced length, and this one is whole JSON.
-        assert provider.keyhinge_encrypt(b"x", {}) == Sealed(b"cc", self.ARN)
         stub.answer = lambda *_: (200, b'{"KeyId": "' + self.ARN.encode())
         down(lambda: provider.keyhinge_encrypt(b"x", {}))
 
