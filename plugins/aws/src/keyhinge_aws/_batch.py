@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from keyhinge import OperationError
-from keyhinge_aws._errors import is_whole
+from keyhinge_aws._errors import is_whole, translate
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
@@ -72,7 +72,10 @@ class _Batch:
             return False
         result: object = self._broken and _again(self._broken)
         if result is None:
-            result = self._one(self._items[index])
+            try:
+                result = self._one(self._items[index])
+            except Exception as failure:  # noqa: BLE001 - one item's slip isn't the others'
+                result = translate(failure, "kms")
             if isinstance(result, OperationError) and is_whole(result):
                 self._broken = result
         self._results[index] = result

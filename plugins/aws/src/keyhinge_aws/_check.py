@@ -8,11 +8,12 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from keyhinge import CheckReport, Finding, OperationError
+from keyhinge_aws._answers import PROBE_CONTEXT, Answer
 from keyhinge_aws._check_credentials import credential_findings
 from keyhinge_aws._check_key import key_findings
 from keyhinge_aws._client import is_plain
 from keyhinge_aws._errors import is_denied, is_whole
-from keyhinge_aws._kms import PROBE_CONTEXT, Answer, Kms
+from keyhinge_aws._kms import Kms
 from keyhinge_aws._target import Target
 
 # AWS refuses requests whose time is more than five minutes off.

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from keyhinge import Finding, OperationError
+from keyhinge_aws._answers import PROBE_CONTEXT, Answer
 from keyhinge_aws._errors import is_denied
-from keyhinge_aws._kms import PROBE_CONTEXT, Answer, Kms
+from keyhinge_aws._kms import Kms
 from keyhinge_aws._target import Target
 
 _Data = dict[str, str | int | float | bool | None]

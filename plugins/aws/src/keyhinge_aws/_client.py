@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 
 from keyhinge import ClosedError, OperationError
-from keyhinge_aws._errors import SETTINGS, make, translate
+from keyhinge_aws._errors import make, translate
+from keyhinge_aws._meanings import SETTINGS
 from keyhinge_aws._quiet import quiet
 from keyhinge_aws._settings import AwsSettings, split
 from keyhinge_aws._target import parse_target, region_problem
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from botocore.credentials import Credentials
     from mypy_boto3_kms import KMSClient
+
+_log = logging.getLogger("keyhinge.aws")
 
 ATTEMPTS = 3
 CONNECT_SECONDS = 5.0
@@ -136,6 +140,13 @@ class Clients:
 
         from keyhinge_aws import _credentials
 
+        if is_plain(self.endpoint):
+            _log.warning(
+                "section %s: the endpoint is plain http, so plaintexts cross the network "
+                "unencrypted",
+                self._name,
+                extra={"event": "keyhinge.aws.endpoint_plain", "section": self._name},
+            )
         with quiet():
             settings = self.settings
             session = botocore.session.Session(profile=settings.profile)

@@ -11,6 +11,7 @@ This module imports botocore: only import it inside functions that run at the fi
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +27,10 @@ from botocore.credentials import (
 from botocore.exceptions import NoCredentialsError
 
 from keyhinge import Secret
-from keyhinge_aws._errors import EXPIRED, INCOMPLETE, make
+from keyhinge_aws._errors import make
+from keyhinge_aws._meanings import EXPIRED, INCOMPLETE
+
+_log = logging.getLogger("keyhinge.aws")
 
 RENEW_SECONDS = 300.0
 """How long before its end a role is assumed again, or a third of its life if that is less."""
@@ -131,10 +135,16 @@ class RoleCredentials(_Sealed):
             return made  # another thread asked while this one waited
         try:
             self._take(self._assume(), now)
-        except Exception:
+        except Exception as failure:
             if made is None or now >= self.expires:
                 raise
             self._renew_at = now + RETRY_SECONDS
+            _log.warning(
+                "assuming the role again failed (%s); its credentials are good for %d s more",
+                type(failure).__name__,
+                self.expires - now,
+                extra={"event": "keyhinge.aws.role_renewal_failed"},
+            )
             return made
         assert self._made is not None  # noqa: S101 - _take sets it, or raises
         return self._made
@@ -154,6 +164,7 @@ class RoleCredentials(_Sealed):
         self._renew_at = now + life - min(RENEW_SECONDS, life / 3)
         self.expires = end.timestamp()
         self._made = ReadOnlyCredentials(*keys)
+        _log.info("assumed the role for %d s", life, extra={"event": "keyhinge.aws.role_assumed"})
 
 
 class _Fixed(CredentialProvider):

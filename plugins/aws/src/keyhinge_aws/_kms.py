@@ -1,48 +1,50 @@
-"""The four actions of KMS, each answer checked. Results are values or errors, never raised."""
+"""The actions of KMS, each answer checked. Results are values or errors, never raised."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from keyhinge import (
-    NO_CONTEXT,
     ClosedError,
     Context,
     Decrypt,
     EncryptedValue,
     InvalidCiphertextError,
-    InvalidPlaintextError,
     KeyRef,
     KeyUnavailableError,
     OperationError,
     Sealed,
     UnavailableError,
 )
-from keyhinge_aws._client import Clients
-from keyhinge_aws._errors import (
-    INCOMPLETE,
-    INCORRECT_KEY,
-    is_denied,
-    is_incorrect_key,
-    make,
-    translate,
+from keyhinge_aws._answers import (
+    MAX_CIPHERTEXT,
+    MAX_PLAINTEXT,
+    MIN_PLAINTEXT,
+    PROBE_CONTEXT,
+    VERSION,
+    Answer,
+    Chosen,
+    bound,
+    not_configured,
+    repointed,
+    version_of,
+    wrong_size,
+    wrong_source,
 )
+from keyhinge_aws._client import Clients
+from keyhinge_aws._errors import is_denied, is_incorrect_key, make, translate
+from keyhinge_aws._meanings import INCOMPLETE
 from keyhinge_aws._quiet import quiet
-from keyhinge_aws._target import Target, answers, choose, is_same_key, parse_key_arn, parse_target
+from keyhinge_aws._target import Target, answers, choose, is_same_key, parse_key_arn
 
-MIN_PLAINTEXT = 1
-MAX_PLAINTEXT = 4096
-MAX_CIPHERTEXT = 6144
-EMPTY_CONTEXT = {"keyhinge": "1"}
-"""Stands for an empty context: KMS takes an empty one for none at all. Callers can't use it."""
-PROBE_CONTEXT = {"keyhinge": "probe/1"}
-_VERSION = re.compile(r"[0-9a-f]{1,64}")
-
-Answer: TypeAlias = Mapping[str, Any]
-Chosen: TypeAlias = tuple[Target, Target, str]
-"""A value's label, the configured key that is sent, and that key's region."""
+_METHODS = {
+    "Encrypt": "encrypt",
+    "Decrypt": "decrypt",
+    "ReEncrypt": "re_encrypt",
+    "DescribeKey": "describe_key",
+    "GetKeyRotationStatus": "get_key_rotation_status",
+}
 
 
 class Kms:
@@ -89,13 +91,15 @@ class Kms:
         """Tell the region of the key that encrypts."""
         try:
             return self.clients.home()
+        except ClosedError as failure:
+            return UnavailableError(str(failure))
         except OperationError as failure:
             return failure.with_traceback(None)
 
     def encrypt(self, plaintext: bytes, context: Context) -> Sealed | OperationError:
         """Encrypt one value."""
         if not MIN_PLAINTEXT <= len(plaintext) <= MAX_PLAINTEXT:
-            return _wrong_size(len(plaintext))
+            return wrong_size(len(plaintext))
         region = self.home()
         if isinstance(region, OperationError):
             return region
@@ -128,10 +132,10 @@ class Kms:
         answer = self.call("Decrypt", region, parameters)
         if isinstance(answer, OperationError):
             return self._explained(answer, chosen)
-        plaintext, version = answer.get("Plaintext"), _version(answer, "KeyMaterialId")
+        plaintext, version = answer.get("Plaintext"), version_of(answer, "KeyMaterialId")
         if type(plaintext) is not bytes:
             return make(INCOMPLETE, "kms:Decrypt")
-        problem = _wrong_source(answer.get("KeyId"), version, value, chosen)
+        problem = wrong_source(answer.get("KeyId"), version, value, chosen)
         return (plaintext, version) if problem is None else problem
 
     def rewrap(self, item: Decrypt) -> Sealed | OperationError:
@@ -153,11 +157,11 @@ class Kms:
         answer = self.call("ReEncrypt", region, parameters)
         if isinstance(answer, OperationError):
             return self._explained(answer, chosen)
-        version = _version(answer, "SourceKeyMaterialId")
-        problem = _wrong_source(answer.get("SourceKeyId"), version, item.value, chosen)
+        version = version_of(answer, "SourceKeyMaterialId")
+        problem = wrong_source(answer.get("SourceKeyId"), version, item.value, chosen)
         if problem is not None:
             return problem
-        version = _version(answer, "DestinationKeyMaterialId")
+        version = version_of(answer, "DestinationKeyMaterialId")
         return self._sealed(answer, region, "ReEncrypt", version)
 
     def describe(self, key: Target, region: str) -> Answer | OperationError:
@@ -180,7 +184,7 @@ class Kms:
             return region
         metadata = self.describe(self.primary, region)
         if not isinstance(metadata, OperationError):
-            return KeyRef(metadata["Arn"], _version(metadata, "CurrentKeyMaterialId"))
+            return KeyRef(metadata["Arn"], version_of(metadata, "CurrentKeyMaterialId"))
         if not is_denied(metadata):
             return metadata
         # Who may encrypt and decrypt need not be allowed to describe.
@@ -194,7 +198,7 @@ class Kms:
 
     def _choose(self, value: EncryptedValue) -> Chosen | OperationError:
         label = parse_key_arn(value.key_id)
-        if label is None or (value.version and not _VERSION.fullmatch(value.version)):
+        if label is None or (value.version and not VERSION.fullmatch(value.version)):
             return InvalidCiphertextError()  # nothing that KMS made has such a label
         if len(value.ciphertext) > MAX_CIPHERTEXT:
             return InvalidCiphertextError()
@@ -203,7 +207,7 @@ class Kms:
             return home
         key = choose(label, self.keys, home)
         if key is None:
-            return KeyUnavailableError(_not_configured(label))
+            return KeyUnavailableError(not_configured(label))
         return label, key, key.region or home
 
     def _explained(self, error: OperationError, chosen: Chosen) -> OperationError:
@@ -216,7 +220,7 @@ class Kms:
             known = {} if isinstance(metadata, OperationError) else metadata
             now = parse_key_arn(known.get("Arn", ""))
             if now is None or not is_same_key(now, label):
-                return KeyUnavailableError(_repointed(label, key), failure=error.failure)
+                return KeyUnavailableError(repointed(label, key), failure=error.failure)
         # The label names the very key that was sent, so it isn't the key that is wrong.
         return InvalidCiphertextError(failure=error.failure)
 
@@ -238,81 +242,3 @@ class Kms:
             message = f"kms:{action}: the service used another key than the configured one"
             return OperationError(message)
         return Sealed(ciphertext, key_id, version)
-
-
-_METHODS = {
-    "Encrypt": "encrypt",
-    "Decrypt": "decrypt",
-    "ReEncrypt": "re_encrypt",
-    "DescribeKey": "describe_key",
-    "GetKeyRotationStatus": "get_key_rotation_status",
-}
-
-
-def keys_of(key_id: str, decrypt_key_ids: tuple[str, ...]) -> tuple[Target, ...]:
-    """Parse the configured keys; the first one encrypts."""
-    return tuple(parse_target(text) for text in dict.fromkeys((key_id, *decrypt_key_ids)))
-
-
-def bound(context: Context, *names: str) -> dict[str, Any]:
-    """Give the parameters that bind a context.
-
-    It becomes KMS's EncryptionContext entry by entry, so that IAM policies can ask for it.
-
-    Args:
-        context: The context; `keyhinge.NO_CONTEXT` leaves the parameters out, for values that
-            another program made without one.
-        names: The parameters' names.
-    """
-    if context is NO_CONTEXT:
-        return {}
-    return dict.fromkeys(names, dict(context) or EMPTY_CONTEXT)
-
-
-def _version(answer: Answer, name: str) -> str:
-    found = answer.get(name)
-    return found if isinstance(found, str) and _VERSION.fullmatch(found) else ""
-
-
-def _wrong_source(
-    key_id: object, version: str, value: EncryptedValue, chosen: Chosen
-) -> OperationError | None:
-    """Say what is wrong where the service opened a value with another key than its label names."""
-    label, key, region = chosen
-    if type(key_id) is not str:
-        return make(INCOMPLETE, "kms:Decrypt")
-    used = parse_key_arn(key_id)
-    if used is None or not answers(key, used, region) or not is_same_key(used, label):
-        return InvalidCiphertextError()
-    # Not compared between replicas of one key: nothing says that their materials' ids are equal.
-    if value.version and version and used.region == label.region and value.version != version:
-        return InvalidCiphertextError()
-    return None
-
-
-def _repointed(label: Target, key: Target) -> str:
-    return (
-        f"{INCORRECT_KEY.reason}: {key.text} points to another key now. {_line(label)}, as long "
-        "as it is a key of yours: it may have been planted by whoever can write to the database"
-    )
-
-
-def _not_configured(label: Target) -> str:
-    return (
-        f"the value was encrypted with {label.text}, which isn't configured. {_line(label)}, as "
-        "long as it is a key of yours"
-    )
-
-
-def _line(label: Target) -> str:
-    return f"To open it, add this line under `decryptKeyIDs:`\n    - {label.text}\n"
-
-
-def _wrong_size(size: int) -> InvalidPlaintextError:
-    if size < MIN_PLAINTEXT:
-        return InvalidPlaintextError("the plaintext is empty; AWS KMS takes 1 to 4,096 bytes")
-    return InvalidPlaintextError(
-        f"the plaintext has {size:,} bytes; AWS KMS takes at most 4,096. Encrypt larger ones in "
-        "parts, with the number of the part and of the parts in all in each context, so that none "
-        "can be left out or exchanged"
-    )

@@ -22,8 +22,9 @@ from keyhinge import (
     hookimpl,
 )
 from keyhinge_aws import _batch
+from keyhinge_aws._answers import MAX_PLAINTEXT, MIN_PLAINTEXT, keys_of
 from keyhinge_aws._client import Clients
-from keyhinge_aws._kms import MAX_PLAINTEXT, MIN_PLAINTEXT, Kms, keys_of
+from keyhinge_aws._kms import Kms
 from keyhinge_aws._settings import AwsSettings, endpoint_problem
 
 T = TypeVar("T")
