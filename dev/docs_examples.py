@@ -17,6 +17,7 @@ from unittest import SkipTest
 
 import yaml
 from _console import Console
+from _services import Services
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.doctest import DocTestEvaluator
 from sybil.evaluators.python import PythonEvaluator
@@ -26,13 +27,18 @@ from sybil.typing import Evaluator
 
 FENCES = FencedCodeBlockLexer(r"[^\n]*")
 MARK = re.compile(r"<!-- (?P<kind>file|not run): (?P<text>[^\n]+?) -->\s*\Z")
+SERVICES = re.compile(r"^<!-- services: (?P<names>[^\n]+?) -->$", re.MULTILINE)
 SHOWN = {"ini", "json", "mermaid", "sql", "text", "toml"}  # read, never run
 
 
 class Page:
-    """What the examples of one page share: a folder, and the shell session in it."""
+    """What the examples of one page share: a folder, the shell session in it, and servers.
 
-    def __init__(self) -> None:
+    Args:
+        services: The names of the servers that the page asks for.
+    """
+
+    def __init__(self, services: Iterable[str] = ()) -> None:
         self.before = Path.cwd()
         self.environ = dict(os.environ)
         self.folder = Path(tempfile.mkdtemp(prefix="keyhinge-docs-")).resolve()
@@ -40,9 +46,24 @@ class Page:
         os.chdir(self.folder)
         for name in [name for name in os.environ if name.startswith("KEYHINGE_")]:
             del os.environ[name]
+        programs = self.folder.with_name(self.folder.name + ".bin")
+        self.services = Services(programs)
+        for service in services:
+            self.services.start(service)
+        self.console.environ |= self.services.environ
+        self.console.environ["PATH"] = f"{programs}{os.pathsep}{self.console.environ['PATH']}"
+        os.environ.update(self.services.environ)
+
+    def real(self, text: str) -> str:
+        """Put the addresses of the page's servers into an example."""
+        for shown, address in self.services.places.items():
+            text = text.replace(shown, address)
+        return text
 
     def close(self) -> None:
-        """Leave the folder and remove it."""
+        """Stop the servers, leave the folder and remove it."""
+        self.services.stop()
+        shutil.rmtree(self.folder.with_name(self.folder.name + ".bin"), ignore_errors=True)
         os.chdir(self.before)
         os.environ.clear()
         os.environ.update(self.environ)
@@ -51,7 +72,7 @@ class Page:
 
 def open_page(namespace: dict[str, Any]) -> None:
     """Prepare a page before its first example."""
-    namespace["_page"] = Page()
+    namespace["_page"] = Page(namespace.pop("_services", ()))
 
 
 def close_page(namespace: dict[str, Any]) -> None:
@@ -62,7 +83,7 @@ def close_page(namespace: dict[str, Any]) -> None:
 def run_console(example: Example) -> None:
     """Type the commands of a ``console`` fence and compare what they print."""
     page: Page = example.namespace["_page"]
-    problem = page.console.play(example.parsed)
+    problem = page.console.play(page.real(example.parsed))
     assert problem is None, problem
 
 
@@ -87,6 +108,8 @@ EVALUATORS: dict[str, Evaluator] = {
 
 def parse(document: Document) -> Iterable[Region]:
     """Yield what is to be tested in a page: each fence, unless it is only shown."""
+    if asked := SERVICES.search(document.text):
+        document.namespace["_services"] = re.split(r",\s*", asked["names"])
     for region in FENCES(document):
         language = region.lexemes["language"].strip()
         mark = MARK.search(document.text, 0, region.start)
@@ -127,7 +150,7 @@ def writing(name: str, check: Evaluator | None) -> Evaluator:
         file = (page.folder / name).resolve()
         assert file.is_relative_to(page.folder), f"{name} is outside of the page's folder"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(example.parsed, encoding="utf-8")
+        file.write_text(page.real(example.parsed), encoding="utf-8")
 
     return write
 

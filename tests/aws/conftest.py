@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
-import boto3
 import pytest
-from botocore.config import Config
+from tests.services.moto import ACCESS_KEY, REGION, SECRET_KEY, Moto
 
 from keyhinge_aws import AwsProvider, AwsSettings, keyhinge_configure
-
-REGION = "us-east-1"
-ACCESS_KEY, SECRET_KEY = "AKIAKEYHINGETESTS000", "m0t0-s3cr3t-k3y-of-keyhinge-tests"
-STRICT = Path(__file__).with_name("_kms_strict.py")
 
 
 class FakeSection:
@@ -39,64 +28,6 @@ class FakeSection:
 
     def over(self, name: str, *, also: Any = ()) -> NoReturn:
         raise AssertionError("aws composes nothing")
-
-
-class Moto:
-    """A moto server in a process of its own, which a test may stop, freeze and start again.
-
-    Args:
-        strict: Whether it is made to answer as KMS does: see `_kms_strict.py`.
-    """
-
-    def __init__(self, *, strict: bool = False) -> None:
-        program = ["-c", "import sys; from moto.server import main; main(sys.argv[1:])"]
-        self._program = [str(STRICT)] if strict else program
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        command = [sys.executable, "-W", "ignore", *self._program]
-        environ = {name: text for name, text in os.environ.items() if "PROXY" not in name.upper()}
-        self._process = subprocess.Popen(
-            [*command, "-H", "127.0.0.1", "-p", str(self.port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environ,
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        end = time.monotonic() + 60
-        while True:
-            # Another server may answer on this port, if ours couldn't have it.
-            assert self._process.poll() is None, "moto_server ended"
-            assert time.monotonic() < end, "moto_server didn't answer"
-            try:
-                with opener.open(f"{self.url}/moto-api/data.json", timeout=5):
-                    return
-            except OSError:
-                time.sleep(0.05)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to it."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def stop(self) -> None:
-        """Kill it, if it runs."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            self._process.wait(timeout=10)
-            self._process = None
-
-    def client(self, service: str = "kms", region: str = REGION) -> Any:
-        """Make a bare boto3 client for it; the caller closes it."""
-        session = boto3.session.Session(ACCESS_KEY, SECRET_KEY, region_name=region)
-        config = Config(proxies={}, retries={"total_max_attempts": 1})
-        return session.client(service, endpoint_url=self.url, config=config)  # type: ignore[call-overload]
 
 
 class Stub:
