@@ -67,6 +67,11 @@ def be_strict() -> None:
     """Change moto's KMS in this process."""
     utils._serialize_encryption_context = _serialize_context
     models.generate_key_id = _generate_key_id  # type: ignore[attr-defined]
+    backend: Any = models.KmsBackend
+    for name in ("disable_key", "enable_key", "schedule_key_deletion"):
+        setattr(backend, name, _by_any_id(getattr(backend, name)))
+    backend.cancel_key_deletion = _by_any_id(backend.cancel_key_deletion, doomed=True)
+    backend.replicate_key = _by_any_id(backend.replicate_key)
     response: Any = responses.KmsResponse
     check_id = response._validate_cmk_id
     response._validate_cmk_id = lambda self, key_id: _check_id(self, key_id, check_id)
@@ -234,6 +239,18 @@ def _serialize_context(encryption_context: dict[str, str]) -> bytes:
 def _generate_key_id(multi_region: bool = False) -> str:
     key_id = utils.generate_key_id()
     return "mrk-" + key_id.replace("-", "") if multi_region else key_id
+
+
+def _by_any_id(method: Callable[..., Any], *, doomed: bool = False) -> Callable[..., Any]:
+    """Let a method take an ARN, too, and refuse a key that is to be deleted, or isn't."""
+
+    def wrapped(self: models.KmsBackend, key_id: str, *more: Any, **named: Any) -> Any:
+        key_id = self.any_id_to_key_id(key_id)
+        if doomed != (self.keys[key_id].key_state == "PendingDeletion"):
+            raise Refusal("KMSInvalidStateException")
+        return method(self, key_id, *more, **named)
+
+    return wrapped
 
 
 def _check_id(self: Any, key_id: str, check: Callable[[Any, str], None]) -> None:

@@ -177,6 +177,7 @@ CODES: dict[str, Meaning] = {
     "InternalServiceError": INTERNAL,
     "ServiceUnavailable": INTERNAL,
     "ServiceUnavailableException": INTERNAL,
+    "RequestAbortedException": INTERNAL,
     "DependencyTimeoutException": TOO_SLOW,
     "RequestTimeout": TOO_SLOW,
     "RequestTimeoutException": TOO_SLOW,
