@@ -26,6 +26,7 @@ from keyhinge_store._migrate import (
     rewrap,
 )
 from keyhinge_store._opening import DATABASE_VARIABLE, database_url, open_store, store_settings
+from keyhinge_store._samples import Sample, SampleReport, samples
 from keyhinge_store._settings import StoreSettings
 from keyhinge_store._store import SecretStore
 from keyhinge_store._table import UtcDateTime, secrets_table
@@ -48,6 +49,8 @@ __all__ = [
     "NotTextError",
     "Progress",
     "RowFailure",
+    "Sample",
+    "SampleReport",
     "SecretInfo",
     "SecretKey",
     "SecretNotFoundError",
@@ -62,6 +65,7 @@ __all__ = [
     "migrate",
     "open_store",
     "rewrap",
+    "samples",
     "secrets_table",
     "status",
     "store_settings",

@@ -21,6 +21,7 @@ from keyhinge import (
 )
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
+from keyhinge_store._layout import label_text
 from keyhinge_store._migrate._reader import Reader
 from keyhinge_store._migrate._report import SHOWN_FAILURES, RowFailure, Stop, stop_asked
 from keyhinge_store._store import SecretStore
@@ -255,7 +256,7 @@ def _count(connection: sa.Connection, store: SecretStore) -> tuple[list[tuple[An
 
 
 def _label(keys: KeyManager, current: KeyRef | None, group: tuple[Any, ...]) -> LabelStatus:
-    section, key_id, version = map(_text, group[:3])
+    section, key_id, version = map(label_text, group[:3])
     values, oldest = group[3:]
     own, encrypts = None, None
     try:
@@ -267,11 +268,6 @@ def _label(keys: KeyManager, current: KeyRef | None, group: tuple[Any, ...]) -> 
     if own == keys.primary:
         stale = None if current is None else (key_id, version) != (current.key_id, current.version)
     return LabelStatus(section, key_id, version, values, oldest, stale, own is not None, encrypts)
-
-
-def _text(label: object) -> str:
-    # SQLite keeps whatever is written into a column, also bytes and NULL.
-    return label if isinstance(label, str) else f"({type(label).__name__}, not text)"
 
 
 def _current(keys: KeyManager) -> tuple[KeyRef | None, str]:

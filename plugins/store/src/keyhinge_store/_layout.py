@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from keyhinge import Decrypt, EncryptedValue, InvalidCiphertextError, encode_context
 from keyhinge_store._table import DEFAULT_TABLE, KEY, LABELS, secrets_table
 
-__all__ = ["Key", "Layout", "Row", "make_layout"]
+__all__ = ["Key", "Layout", "Row", "label_text", "make_layout"]
 
 Key = tuple[Any, ...]
 Row = Sequence[Any]
@@ -134,3 +134,11 @@ def make_layout(
         label = table if schema is None else f"{schema}.{table}"
     encode_context({"table": label})
     return Layout(described, label)
+
+
+def label_text(label: object) -> str:
+    """Give what stands in a column of text as text, whatever it is.
+
+    SQLite keeps whatever is written into a column, also bytes and NULL.
+    """
+    return label if isinstance(label, str) else f"({type(label).__name__}, not text)"
