@@ -268,3 +268,16 @@ class TestClasses:
         error = translate(KeyboardInterrupt(SECRET), "kms:Encrypt")
         check(error)
         assert type(error) is OperationError
+
+
+class TestCheck:
+    """What `check` says of an outage, so that the command line's exit code can."""
+
+    @pytest.mark.parametrize(
+        ("code", "passes"), [("KMSInternalException", True), ("UnrecognizedClientException", False)]
+    )
+    def test_errors_tell_whether_they_may_pass(self, provider, stubbed, code, passes):
+        fail(stubbed, "describe_key", code)
+        errors = [f for f in provider.keyhinge_check().findings if f.level == "error"]
+        assert errors
+        assert all(finding.data["retryable"] is passes for finding in errors)

@@ -38,7 +38,7 @@ def check(kms: Kms) -> CheckReport:
 def _findings(kms: Kms) -> Iterator[Finding]:
     home = kms.home()
     if isinstance(home, OperationError):
-        yield Finding("error", "credentials", str(home))
+        yield Finding("error", "credentials", str(home), {"retryable": home.retryable})
         return
     yield from _place(kms, home)
     credentials = list(credential_findings(kms.clients))
@@ -47,7 +47,7 @@ def _findings(kms: Kms) -> Iterator[Finding]:
         return
     first = kms.call("DescribeKey", home, {"KeyId": kms.primary.text})
     if isinstance(first, OperationError) and is_whole(first):
-        yield Finding("error", "service", str(first))
+        yield Finding("error", "service", str(first), {"retryable": first.retryable})
         return  # each further call would only wait for the same
     for index, key in enumerate(kms.keys):
         yield from key_findings(kms, key, key.region or home, encrypts=index == 0)
@@ -114,7 +114,8 @@ def _refused(what: str, error: OperationError, purposes: Any) -> Finding:
     if is_denied(error):
         message = f"{_ACTIONS[what]} isn't allowed: {_POLICY}"
         return Finding("error", f"permission-{what}", message, purposes=purposes)
-    return Finding("error", what, str(error), purposes=purposes)
+    data = {"retryable": error.retryable}
+    return Finding("error", what, str(error), data, purposes=purposes)
 
 
 def _clock(answer: Answer) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ def credential_findings(clients: Clients) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 - told apart there
         failure = translate(error, "looking for credentials")
     if isinstance(failure, OperationError):
-        yield Finding("error", "credentials", str(failure))
+        yield Finding("error", "credentials", str(failure), {"retryable": failure.retryable})
         return
     method = str(getattr(credentials, "method", "")) or "unknown"
     source = SOURCES.get(method, method)

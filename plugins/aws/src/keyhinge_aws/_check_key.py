@@ -47,7 +47,8 @@ def key_findings(kms: Kms, key: Target, region: str, *, encrypts: bool) -> Itera
             message = f"kms:DescribeKey isn't allowed on {key.text}: its state isn't known"
             yield Finding("info", "key-untold", message, {"key": key.text})
         else:
-            yield Finding("error", "key", f"{key.text}: {metadata}", {"key": key.text})
+            data: _Data = {"key": key.text, "retryable": metadata.retryable}
+            yield Finding("error", "key", f"{key.text}: {metadata}", data)
             return
     else:
         yield from _state(key, metadata)
