@@ -191,6 +191,58 @@ def install(tmp_path: Path) -> Install:
     return install
 
 
+# A provider that knows what ends when, and what matters for which purpose: what `findings` in its
+# settings says, as JSON. It counts what it encrypts in a file beside the configuration.
+FINDER = """
+import json
+from pathlib import Path
+from keyhinge import (
+    Capabilities, CheckReport, Finding, Provider, Sealed, hookimpl, setting, settings,
+)
+
+@settings
+class FinderSettings:
+    findings: str = setting(default="[]", help="What check finds.")
+
+class FinderProvider(Provider):
+    capabilities = Capabilities(encrypts=False, binds_context=False)
+
+    def __init__(self, findings, folder):
+        self.findings = findings
+        self.log = folder / "encrypted.log"
+
+    @hookimpl
+    def keyhinge_encrypt(self, plaintext, context):
+        with self.log.open("a") as log:
+            log.write("x")
+        return Sealed(plaintext, "key", "1")
+
+    @hookimpl
+    def keyhinge_decrypt(self, value, context):
+        return value.ciphertext
+
+    @hookimpl
+    def keyhinge_check(self):
+        return CheckReport(
+            Finding(**{**each, "purposes": tuple(each.get("purposes", ["app", "read", "migrate"]))})
+            for each in json.loads(self.findings)
+        )
+
+keyhinge_api = 1
+keyhinge_settings = FinderSettings
+
+@hookimpl
+def keyhinge_configure(settings, section):
+    return FinderProvider(settings.findings, section.base_dir)
+"""
+
+
+@pytest.fixture
+def finder(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a provider `finder` installed, whose setting `findings` is what its check finds."""
+    monkeypatch.syspath_prepend(install("finder", FINDER))
+
+
 # A provider whose key service can be made slow, or to fail, by variables of the environment.
 SERVICE = """
 import os, time

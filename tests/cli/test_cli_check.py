@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 PLAIN = "  plaintext:\n  local: {keyFile: keyhinge.key}\n"
@@ -9,14 +11,21 @@ PLAIN = "  plaintext:\n  local: {keyFile: keyhinge.key}\n"
 
 def test_all_sections_or_those_named(run, project):
     project.sections("local", PLAIN)
-    everything = run("check", "--json").events
+    everything = run("check", "--no-database", "--json").events
     assert {event["section"] for event in everything if event["event"] == "finding"} == {
         "plaintext",
         "local",
     }
-    one = run("check", "local", "--json").events
-    assert {event["section"] for event in one[:-1]} == {"local"}
-    assert one[-1] == {"event": "summary", "sections": 1, "errors": 0, "exit_code": 0}
+    one = run("check", "local", "--no-database", "--json").events
+    found = {event["section"] for event in one if event["event"] == "finding"}
+    assert found == {"local"}
+    assert one[-1] == {
+        "event": "summary",
+        "purpose": "app",
+        "sections": 1,
+        "errors": 0,
+        "exit_code": 0,
+    }
     key = next(event for event in one if event.get("code") == "key")
     assert key["data"]["key_id"].startswith("ks-")
 
@@ -84,3 +93,53 @@ def test_required_encryption_refuses_plaintext(run, project, monkeypatch):
     done = run("encrypt", stdin=b"x")
     assert done.code == 2
     assert done.out == b""
+
+
+class TestPurposes:
+    FINDINGS = json.dumps(
+        [
+            {
+                "level": "error",
+                "code": "may-encrypt",
+                "message": "no right to encrypt",
+                "data": {"path": "transit/encrypt/app"},
+                "purposes": ["app", "migrate"],
+            }
+        ]
+    )
+
+    @pytest.fixture
+    def reading(self, project, finder):
+        project.sections("finder", f"  finder: {{findings: '{self.FINDINGS}'}}\n")
+        return project
+
+    @pytest.mark.parametrize(
+        ("purpose", "code", "level"),
+        [("app", 1, "error"), ("read", 0, "info"), ("migrate", 1, "error")],
+    )
+    def test_what_matters_for_it(self, purpose, code, level, run, reading):
+        done = run("check", "--for", purpose, "--json")
+        assert done.code == code
+        [found] = [event for event in done.events if event.get("code") == "may-encrypt"]
+        assert found["level"] == level
+        assert found["data"] == {"path": "transit/encrypt/app"}
+        assert found["purposes"] == ["app", "migrate"]
+        assert done.events[-1]["purpose"] == purpose
+
+    def test_app_if_nothing_is_said(self, run, reading):
+        assert run("check").code == 1
+
+    def test_a_reader_encrypts_nothing(self, run, reading):
+        assert run("check", "--for", "read").code == 0
+        assert not (reading.folder / "encrypted.log").exists()
+        run("check")
+        assert (reading.folder / "encrypted.log").exists()
+
+    def test_another_word(self, run, project):
+        done = run("check", "--for", "writing")
+        assert done.code == 2
+        assert "'app', 'read', 'migrate'" in done.err
+
+    def test_a_migration_rewraps(self, run, project):
+        codes = {event.get("code") for event in run("check", "--for", "migrate", "--json").events}
+        assert "rewrap" in codes

@@ -38,9 +38,12 @@ def test_load_tries_each(program, service):
     done = program("providers", "--load", "--json", env=service)
     assert done.code == 0
     assert {event["name"]: event["status"] for event in done.events} == {
+        "aws": "ok",
         "local": "ok",
+        "openbao": "ok",
         "plaintext": "ok",
         "service": "ok",
+        "vault": "ok",
     }
 
 
@@ -129,3 +132,17 @@ def test_what_the_library_logs_is_json_too(program, tmp_path):
     assert done.code == 0
     assert [error["event"] for error in done.errors] == ["warning"]
     assert "metadata can't be read" in done.errors[0]["message"]
+
+
+def test_those_of_ours_that_are_not_installed(run, monkeypatch):
+    from keyhinge import _discovery
+
+    installed = _discovery.installed_providers()
+    few = [each for each in installed if each.name in {"local", "plaintext"}]
+    monkeypatch.setattr(_discovery, "installed_providers", lambda: few)
+    assert (
+        run("providers").err.strip()
+        == 'not installed: aws, openbao, vault; to install: pip install "keyhinge[aws,vault]"'
+    )
+    monkeypatch.setattr(_discovery, "installed_providers", list)
+    assert 'pip install "keyhinge[aws,local,vault,plaintext]"' in run("providers").err

@@ -62,8 +62,17 @@ class TestStatus:
         assert "2 values, 1 stale" in done.err
         project.sections("plaintext", "  plaintext:\n")
         done = run("status")
+        assert done.code == 3
         assert "not configured" in done.text
         assert "aliases" in done.err
+
+    def test_values_that_can_not_be_read_are_3(self, run, project):
+        project.put(b"one")
+        project.sql("UPDATE secrets SET version = '7'")
+        done = run("status", "--json")
+        assert done.code == 3
+        assert (done.events[0]["unreadable"], done.events[0]["exit_code"]) == (1, 3)
+        assert "keyhinge verify" in done.err
 
     def test_empty(self, run, project):
         assert run("status").code == 4

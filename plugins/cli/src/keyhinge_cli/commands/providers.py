@@ -18,8 +18,18 @@ from keyhinge_cli._session import show_logging
 
 if TYPE_CHECKING:
     from keyhinge._discovery import InstalledProvider
+    from keyhinge_cli._output import Output
 
 _SECONDS = 30
+
+# The providers that we publish, and the extra of `keyhinge` that brings each.
+_OURS = {
+    "aws": "aws",
+    "local": "local",
+    "openbao": "vault",
+    "plaintext": "plaintext",
+    "vault": "vault",
+}
 
 # What a new interpreter needs to find the same packages. A stranger's code doesn't get the rest
 # of the environment, where secrets often are.
@@ -85,9 +95,16 @@ def providers(invocation: Invocation, load: bool, verbose: bool) -> None:
         if verbose and not out.as_json and state.get("traceback"):
             out.note(str(state["traceback"]).rstrip())
     out.table(["name", "distribution", "version", "target", "status"], rows)
-    if not found:
-        out.note('no provider is installed: pip install "keyhinge[local]", or another one')
+    _tell_missing(out, {each.name for each in found})
     finish(FAILED if broken else 0)
+
+
+def _tell_missing(out: Output, found: set[str]) -> None:
+    missing = [name for name in _OURS if name not in found]
+    if missing:
+        extras = ",".join(dict.fromkeys(_OURS[name] for name in missing))
+        none = "no provider is installed. There are" if not found else "not installed:"
+        out.note(f'{none} {", ".join(missing)}; to install: pip install "keyhinge[{extras}]"')
 
 
 def _state(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyhinge_cli._exit import NOTHING, finish
+from keyhinge_cli._exit import NOTHING, PARTLY, finish
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
 from keyhinge_cli._plugins import plugin
@@ -25,11 +25,17 @@ def status(invocation: Invocation, allow_empty: bool) -> None:
 
     A value is stale if it isn't under the key and version that the primary section encrypts with
     now: `migrate` and `rewrap` bring it there.
+
+    Exits with 3 if there are values that can't be read: the configuration doesn't have their
+    section, or value and labels differ.
     """
     out = invocation.out
     with open_keys(invocation) as keys, open_store(invocation, keys) as store:
         report: StatusReport = plugin("store").status(store, keys)
-    code = NOTHING if not report.values and not allow_empty else 0
+    if not report.values:
+        code = 0 if allow_empty else NOTHING
+    else:
+        code = PARTLY if report.unreadable or report.not_configured else 0
     columns = ["section", "key id", "version", "values", "state", "oldest"]
     out.table(columns, [_row(label) for label in report.labels])
     out.event("report", **report.to_dict(), exit_code=code)
