@@ -271,6 +271,7 @@ class TestNames:
         [
             ("aws", 'pip install "keyhinge[aws]"'),
             ("openbao", 'pip install "keyhinge[vault]"'),
+            ("vualt", "Did you mean 'vault'? To install it: pip install \"keyhinge[vault]\""),
             ("tooy", "Did you mean 'toy'?"),
             ("tooy", "pip install keyhinge-tooy"),
             ("tooy", "installed are "),

@@ -14,7 +14,7 @@ import attrs
 from keyhinge._contract import check_module
 from keyhinge._errors import ProviderConflictError, ProviderLoadError, ProviderNotFoundError
 from keyhinge._hookspecs import API_VERSION
-from keyhinge._names import suggest
+from keyhinge._names import closest, suggest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -122,12 +122,16 @@ class Registry:
 
     def _not_found(self, name: str) -> str:
         names = self.names()
-        extra = _OUR_EXTRAS.get(name)
+        near = closest(name, {*names, *_OUR_EXTRAS})
+        # A slip in the name of one of ours that isn't installed either.
+        extra = _OUR_EXTRAS.get(name) or (
+            _OUR_EXTRAS.get(near or "") if near not in names else None
+        )
         package = f'"keyhinge[{extra}]"' if extra else f"keyhinge-{name}"
         hint = "" if extra else " (or whichever package has it)"
         known = f"installed are {', '.join(names)}" if names else "none is installed"
         return (
-            f"no provider called {name!r}: {known}.{suggest(name, names)} "
+            f"no provider called {name!r}: {known}.{suggest(name, [near] if near else [])} "
             f"To install it: pip install {package}{hint}"
         )
 
