@@ -25,6 +25,7 @@ from keyhinge_store import (
     SecretKey,
     SecretNotFoundError,
     SecretStore,
+    StoreError,
 )
 
 
@@ -155,6 +156,13 @@ class TestHostileInput:
 
 
 class TestMany:
+    @pytest.mark.parametrize("wrong", [{"account_id": "a"}, ("a", "k", "v"), None])
+    def test_what_is_no_new_secret(self, store: SecretStore, wrong) -> None:
+        good = NewSecret("a", "k", "v")
+        with pytest.raises(StoreError, match=f"NewSecret.*not {type(wrong).__name__}"):
+            store.put_many([good, wrong])
+        assert store.list() == []
+
     def test_round_trip(self, store: SecretStore) -> None:
         ids = store.put_many(NewSecret("a", "k", f"value {n}") for n in range(1500))
 

@@ -8,7 +8,16 @@ import pytest
 
 from keyhinge import UnavailableError
 from keyhinge_local import keyfile
-from keyhinge_store import DatabaseError, NewSecret, SecretStore, migrate, status, verify
+from keyhinge_store import (
+    NewSecret,
+    SecretStore,
+    migrate,
+    samples,
+    status,
+    verify,
+)
+
+KEY = ("account_id", "secret_id")
 
 
 class TestStatus:
@@ -147,13 +156,38 @@ def test_status_counts_a_row_of_sqlite_whose_labels_are_bytes(open_keys, sqlite_
     store.close()
 
 
-def test_text_in_sqlite_that_is_not_utf8_is_named_as_what_it_is(open_keys, sqlite_url) -> None:
-    store = SecretStore(sqlite_url, open_keys("one"))
-    store.create_tables()
-    store.put(account_id="a", kind="k", value="v")
-    with store.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE secrets SET secret = CAST(x'62ff' AS TEXT)")
-    with pytest.raises(DatabaseError, match="isn't UTF-8") as caught:
-        verify(store)
-    assert not caught.value.retryable  # trying again won't help
-    store.close()
+class TestTextOfSqliteThatIsNotUtf8:
+    @pytest.fixture
+    def damaged(self, open_keys, sqlite_url):
+        """Three secrets, and a function that damages a column of the second."""
+        with SecretStore(sqlite_url, open_keys("one")) as store:
+            store.create_tables()
+            store.put_many(NewSecret("a", "k", "v", f"s{n}") for n in range(3))
+
+            def damage(column: str) -> SecretStore:
+                with store.engine.begin() as connection:
+                    connection.exec_driver_sql(
+                        f"UPDATE secrets SET {column} = CAST(x'62ff' AS TEXT) "
+                        "WHERE secret_id = 's1'"
+                    )
+                return store
+
+            yield damage
+
+    @pytest.mark.parametrize("column", ["secret", "kind", "section", "version", *KEY])
+    @pytest.mark.parametrize("size", [1, 2, 1000])
+    def test_the_row_fails_alone(self, damaged, open_keys, column, size) -> None:
+        store = damaged(column)
+
+        report = verify(store, batch_size=size)
+        assert (report.opened, report.failed) == (2, 1)
+        key = {"account_id": "a", "secret_id": "s1"}
+        key.update({column: "b\udcff"} if column in key else {})
+        assert report.failures[0].key == key
+
+        done = migrate(store, open_keys("two"), batch_size=size)
+        assert (done.moved, done.failed) == (2, 1)
+        assert [failure.key for failure in done.failures] == [key]
+        assert verify(store, open_keys("two", without=("one",))).opened == 2
+        json.dumps(status(store).to_dict()).encode()
+        assert any(not each.ok for each in samples(store, open_keys("two")).samples)

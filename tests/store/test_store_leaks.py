@@ -27,6 +27,7 @@ from keyhinge_store import (
     NewSecret,
     NotTextError,
     SecretStore,
+    StoreError,
     verify,
 )
 from keyhinge_store import open_store as open_store_of
@@ -98,6 +99,7 @@ def test_no_frame_of_the_store_shows_a_secret(open_keys: OpenKeys, open_store: O
     known = store.put(account_id="a", kind="k", value=SECRET)
     binary = store.put(account_id="b", kind="k", value=SECRET.encode() + b"\xff", secret_id="x")
     store.put(account_id="c", kind="k", value=SECRET, secret_id="x")
+    untyped: Any = {"account_id": "a", "kind": "k", "value": SECRET}
     twice = [NewSecret("a", "k", SECRET, "same")] * 2
     calls: list[tuple[type[KeyhingeError], Callable[[], object]]] = [
         (InvalidContextError, lambda: store.put(account_id="\0", kind="k", value=SECRET)),
@@ -106,6 +108,7 @@ def test_no_frame_of_the_store_shows_a_secret(open_keys: OpenKeys, open_store: O
             lambda: store.put(account_id="a", kind="k", value=SECRET + "\ud800"),
         ),
         (DuplicateSecretError, lambda: store.put_many(twice)),
+        (StoreError, lambda: store.put_many([untyped])),
         (
             DowngradeError,
             lambda: plain.put(account_id="a", kind="k", value=SECRET, secret_id=known),

@@ -23,7 +23,12 @@ from keyhinge import (
     ProviderError,
     encode_context,
 )
-from keyhinge_store._errors import DuplicateSecretError, NotTextError, SecretNotFoundError
+from keyhinge_store._errors import (
+    DuplicateSecretError,
+    NotTextError,
+    SecretNotFoundError,
+    StoreError,
+)
 from keyhinge_store._layout import Layout
 from keyhinge_store._table import now
 
@@ -103,6 +108,7 @@ def prepare(layout: Layout, secrets: Iterable[NewSecret]) -> list[Prepared]:
         InvalidContextError: An account, id or kind breaks a rule.
         InvalidPlaintextError: A value is neither bytes nor text that UTF-8 can hold.
         DuplicateSecretError: Two of them have the same key.
+        StoreError: One isn't a NewSecret.
     """
     prepared = [_prepare(layout, secret) for secret in secrets]
     if len({each.key for each in prepared}) != len(prepared):
@@ -111,7 +117,11 @@ def prepare(layout: Layout, secrets: Iterable[NewSecret]) -> list[Prepared]:
     return prepared
 
 
-def _prepare(layout: Layout, secret: NewSecret) -> Prepared:
+def _prepare(layout: Layout, secret: object) -> Prepared:
+    if not isinstance(secret, NewSecret):
+        kind = type(secret).__name__
+        msg = f"the secrets must be NewSecret(account_id, kind, value), not {kind}"
+        raise StoreError(msg)
     secret_id = new_id() if secret.secret_id is None else secret.secret_id
     check_ids(account_id=secret.account_id, secret_id=secret_id, kind=secret.kind)
     context = {

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from keyhinge import ConfigError
+from keyhinge_store._any_text import read_any_text
 from keyhinge_store._errors import DatabaseMissingError
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ def make_engine(url: sa.URL, *, create: bool = False) -> sa.Engine:
     Raises:
         ConfigError: The driver isn't installed, or there is no such database system.
     """
-    return _make(sa.create_engine, url, create=create)
+    engine = _make(sa.create_engine, url, create=create)
+    if url.get_backend_name() == "sqlite":
+        read_any_text(engine)
+    return engine
 
 
 def make_async_engine(url: sa.URL, *, create: bool = False) -> AsyncEngine:

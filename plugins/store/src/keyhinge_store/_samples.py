@@ -9,6 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge import KeyhingeError, KeyManager, OperationError, SectionNotConfiguredError
+from keyhinge_store._any_text import sent
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Layout, Row, label_text
 from keyhinge_store._store import SecretStore
@@ -157,11 +158,17 @@ def _example(connection: sa.Connection, layout: Layout, group: _Group) -> Row | 
     named = zip(layout.labels, group[:3], strict=True)
     wanted = (
         sa.select(*(table.c[name] for name in layout.columns))
-        .where(table.c.account_id == group.account_id)
-        .where(*(table.c[name].is_not_distinct_from(label) for name, label in named))
+        .where(table.c.account_id == _bound(group.account_id))
+        .where(*(table.c[name].is_not_distinct_from(_bound(label)) for name, label in named))
         .limit(1)
     )
     return connection.execute(wanted).first()
+
+
+def _bound(value: Any) -> Any:
+    """Give what was read from a column as an expression to compare with."""
+    given = sent(value)
+    return value if given is value else sa.cast(sa.literal(given), sa.Text)
 
 
 def _is_wanted(keys: KeyManager, label: object, sections: Collection[str] | None) -> bool:

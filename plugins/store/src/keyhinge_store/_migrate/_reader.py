@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
+from keyhinge_store._any_text import sent
 from keyhinge_store._layout import Key, Layout, Row
 
 __all__ = ["Reader", "reread"]
@@ -49,7 +51,7 @@ class Reader:
         Raises:
             SQLAlchemyError: The database failed.
         """
-        given = {f"after_{index}": part for index, part in enumerate(after or ())}
+        given = {f"after_{index}": sent(part) for index, part in enumerate(after or ())}
         statement = self._statement if after is None else self._next
         with self._engine.connect() as connection:
             rows = connection.execute(statement, {**given, "size": self._size}).all()
@@ -62,6 +64,11 @@ class Reader:
             yield rows
             after = self._layout.key_of(rows[-1])
 
+    def _mark(self, name: str, kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
+        mark = sa.bindparam(name, type_=kind)
+        is_text = isinstance(kind, sa.Text) and self._engine.dialect.name == "sqlite"
+        return sa.cast(mark, kind) if is_text else mark
+
     def _build(
         self, condition: sa.ColumnElement[bool] | None, rows: int, *, after: bool
     ) -> sa.Select[tuple[object, ...]]:
@@ -71,7 +78,7 @@ class Reader:
         if condition is not None:
             page = page.where(condition)
         if after:
-            marks = [sa.bindparam(f"after_{index}", type_=c.type) for index, c in enumerate(key)]
+            marks = [self._mark(f"after_{index}", c.type) for index, c in enumerate(key)]
             page = page.where(sa.tuple_(*key) > sa.tuple_(*marks))
         inner = page.subquery("page")
         # The sum of the sizes before each row: the page ends where it would grow too large.
