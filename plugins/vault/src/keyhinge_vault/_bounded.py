@@ -30,13 +30,15 @@ _local = threading.local()
 class Budget:
     """What is left for one request.
 
+    The operating system's resolver isn't bounded by it; it has time-outs of its own.
+
     Args:
         seconds: For all of it, connecting included.
         connect_seconds: For connecting, to one address and with the TLS handshake.
         size: Bytes of the answer, headers included.
     """
 
-    __slots__ = ("connect_seconds", "deadline", "over", "size")
+    __slots__ = ("connect_seconds", "deadline", "over", "peer", "size")
 
     def __init__(self, seconds: float, connect_seconds: float, size: int) -> None:
         self.deadline = time.monotonic() + seconds
@@ -44,6 +46,8 @@ class Budget:
         self.size = size
         self.over = ""
         """What there was too much of: "time" or "size"."""
+        self.peer: bytes | None = None
+        """The server's certificate, if this request made a TLS connection."""
 
     def seconds(self) -> float:
         """Give the seconds that are left.
@@ -68,8 +72,16 @@ class Budget:
         Raises:
             OSError: It was too much.
         """
+        self.expect(size)
         self.size -= size
-        if self.size < 0:
+
+    def expect(self, size: int) -> None:
+        """Look whether so much may be received.
+
+        Raises:
+            OSError: It would be too much.
+        """
+        if size > self.size:
             self.over = "size"
             msg = "the answer is too large"
             raise OSError(msg)
@@ -118,6 +130,13 @@ class BoundedSocket(socket.socket):
 
 class BoundedTLSSocket(ssl.SSLSocket):
     """The same over TLS; a context makes it if it is its `sslsocket_class`."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Shake hands; Python counts the time-out for all of it."""
+        budget = _budget()
+        if budget is not None:
+            self.settimeout(budget.connecting())
+        super().do_handshake(block)
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         """Receive, for as long as there is time."""
@@ -177,6 +196,9 @@ class _TLSConnection(HTTPSConnection):
         super().connect()
         # urllib3 would warn at each request where certificates aren't verified; we did once.
         self.is_verified = True
+        budget = _budget()
+        if budget is not None and isinstance(self.sock, ssl.SSLSocket):
+            budget.peer = self.sock.getpeercert(binary_form=True)
 
 
 class _PlainPool(HTTPConnectionPool):

@@ -48,7 +48,9 @@ def endpoint_problem(url: str) -> str | None:
 
 
 def proxy_problem(url: str) -> str | None:
-    """Say why this can't be a proxy's URL; None if it can. Values aren't shown."""
+    """Say why this can't be a proxy's URL; None if it can, or is empty. Values aren't shown."""
+    if not url:
+        return None
     split = _split(url)
     if split is None or split.scheme != "http" or split.path not in {"", "/"} or split.query:
         return "must be the URL of an HTTP proxy, as in http://proxy.example.com:3128"

@@ -100,6 +100,42 @@ KINDS: dict[str, Kind] = {
         "the login was refused",
         "the server refused the login by {request}{where}: the credentials or the role are wrong",
     ),
+    "token-gone": Kind(
+        AccessDeniedError,
+        "the token is no longer valid",
+        "the token is no longer valid: it ended, was revoked, or was never one of this server "
+        "({request}{where})",
+    ),
+    "no-token": Kind(
+        AccessDeniedError,
+        "no token is given",
+        "there is no token: give `token` or `tokenFile`, or the environment's, or another "
+        "`authMethod`",
+    ),
+    "secret-file": Kind(
+        AccessDeniedError,
+        "a file with a secret cannot be read",
+        "the file with the token, password or secret id can't be read, is empty, or holds what "
+        "can't be one",
+    ),
+    "convergent": Kind(
+        KeyUnavailableError,
+        "the key is convergent",
+        "the key of {request}{where} has convergent_encryption: equal secrets would have equal "
+        "ciphertexts. Use a key without it",
+    ),
+    "key-type": Kind(
+        KeyUnavailableError,
+        "the key is of a type that binds no context",
+        "the key of {request}{where} is of a type that can't authenticate a context; make one of "
+        "the type aes256-gcm96",
+    ),
+    "context-ignored": Kind(
+        KeyUnavailableError,
+        "the server ignores the context",
+        "the server ignores the context ({request}{where}): a value opened under another one than "
+        "its own. It is too old for associated_data, or the key was made anew as another kind",
+    ),
     "bad-request": Kind(
         OperationError,
         "the server refused the request",
@@ -172,7 +208,6 @@ KINDS: dict[str, Kind] = {
         "the server ended the TLS connection",
         "the server ended the TLS connection: it wants a client certificate that it trusts "
         "(`tlsCertificatePath`, `tlsKeyPath`), or another version of TLS",
-        retry=True,
     ),
     "tls-untrusted": Kind(
         UnavailableError,
@@ -259,7 +294,11 @@ _MESSAGES: tuple[tuple[frozenset[int], str, str], ...] = tuple(
             "bad-login",
         ),
         ((400, 404), r"no handler for route|unsupported path|namespace not found", "no-route"),
-        ((400, 405, 500), r"not supported for key type|unsupported operation", "unsupported"),
+        (
+            (400, 405, 500),
+            r"not supported for key type|unsupported operation|failed to rsa decrypt",
+            "unsupported",
+        ),
         ((400, 403, 500, 503), r"is sealed", "sealed"),
         ((500, 503), r"standby|active cluster node not found", "standby"),
         ((501, 503, 400), r"not initialized", "uninitialized"),
@@ -290,11 +329,13 @@ class ServiceError(Exception):
         kind: A key of `KINDS`.
         failure: What the public error will carry.
         retry_after: Seconds that the server asks to wait; None if it doesn't.
+        request: What was asked, where it wasn't what the caller wanted but a login on the way.
     """
 
     kind: str
     failure: Failure
     retry_after: float | None
+    request: str = ""
 
     def __init__(
         self,
@@ -311,6 +352,19 @@ class ServiceError(Exception):
         self.failure = Failure(type, status, kind, request_id, reason)
         self.retry_after = retry_after
 
+    def copy(self) -> ServiceError:
+        """Make another one of the same content: one that is raised twice collects tracebacks."""
+        failure = self.failure
+        copy = ServiceError(
+            self.kind,
+            type=failure.type,
+            status=failure.status,
+            request_id=failure.request_id,
+            retry_after=self.retry_after,
+        )
+        copy.request = self.request
+        return copy
+
     @property
     def status(self) -> int | None:
         """The HTTP status; None where there was no answer."""
@@ -326,7 +380,7 @@ def classify(status: int, messages: Iterable[Any]) -> str:
     """Name the kind of failure that a status and the server's messages mean.
 
     Args:
-        status: The HTTP status, 400 or more.
+        status: The HTTP status.
         messages: The `errors` of the answer, or the one `error` of an item of a batch.
 
     Returns:
@@ -337,6 +391,8 @@ def classify(status: int, messages: Iterable[Any]) -> str:
         for statuses, pattern, kind in _COMPILED:
             if status in statuses and pattern.search(text):
                 return kind
+    if status < 400:
+        return "answer"
     return _STATUS.get(status, "unavailable" if status >= 500 else "bad-request")
 
 
@@ -357,6 +413,6 @@ def operation_error(
     """
     kind = KINDS[error.kind]
     message = kind.message.format(
-        request=request, where=f" (namespace {namespace})" if namespace else ""
+        request=error.request or request, where=f" (namespace {namespace})" if namespace else ""
     )
     return kind.error(message, operation=operation, retryable=kind.retryable, failure=error.failure)

@@ -24,6 +24,8 @@ def kind_of_exception(error: BaseException, over: str = "") -> str:
     names = {type(cause).__name__ for cause in causes}
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return "tls-untrusted"
+    if any(isinstance(cause, ValueError) for cause in causes):
+        return "client"  # a header or a host that can't be sent
     if "ProxyError" in names:
         return "proxy"
     if any(isinstance(cause, socket.gaierror) for cause in causes):

@@ -22,17 +22,17 @@ _SHORTEST_ATTEMPT = 0.5
 class Patience:
     """One bound in time for everything that a call does, however many requests that is.
 
-    Once it has run out, further requests are made once and not tried again; once an attempt was
-    the last one of an outage, the remaining requests of the same call fail at once with it.
+    Only trouble counts: attempts that failed, and the pauses behind them. Once an outage used it
+    up, the remaining requests of the same call fail at once with what the last one failed with.
 
     Args:
-        seconds: How long to go on trying; 0 tries once.
+        seconds: How long to go on trying in all; 0 tries once.
         clock: Monotonic seconds.
         sleep: Waits; True from it means "stop trying", as `Event.wait` of a closing provider gives.
         jitter: A number from 0 to 1.
     """
 
-    __slots__ = ("_broken", "_clock", "_jitter", "_sleep", "_until")
+    __slots__ = ("_broken", "_clock", "_jitter", "_left", "_sleep")
 
     def __init__(
         self,
@@ -42,10 +42,10 @@ class Patience:
         sleep: Callable[[float], object] = time.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._left = seconds
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
-        self._until = clock() + seconds
         self._broken: ServiceError | None = None
 
     def call(self, attempt: Callable[[float | None], T]) -> T:
@@ -62,32 +62,34 @@ class Patience:
             ServiceError: Its last failure.
         """
         error = self._broken
-        left: float | None = None
+        seconds: float | None = None
         tries = 0
         while error is None:
+            started = self._clock()
             try:
-                return attempt(left)
+                return attempt(seconds)
             except ServiceError as failure:
                 error = failure
-            tries += 1
             if not error.retry:
                 break
-            left = self._wait(error, tries)
-            if left is None:
-                self._broken = error
+            tries += 1
+            self._left -= self._clock() - started
+            if self._wait(error, tries):
+                seconds, error = self._left, None
             else:
-                error = None
+                self._broken = error
         try:
             raise error.with_traceback(None)
         finally:
             del error
 
-    def _wait(self, error: ServiceError, tries: int) -> float | None:
-        """Wait before the next attempt; give the seconds left for it, None if there are none."""
-        pause: float = self._jitter() * min(_LONGEST, _FIRST * 2.0 ** min(tries, 10))
+    def _wait(self, error: ServiceError, tries: int) -> bool:
+        """Wait before the next attempt; tell whether there is to be one."""
+        # Full jitter, so that many callers don't come back together.
+        pause = self._jitter() * min(_LONGEST, _FIRST * 2.0 ** min(tries, 10))
         if error.retry_after is not None:
             pause += min(error.retry_after, _LONGEST_ASKED)
-        left = self._until - self._clock() - pause
-        if left < _SHORTEST_ATTEMPT or self._sleep(pause) is True:
-            return None
-        return left
+        if self._left - pause < _SHORTEST_ATTEMPT:
+            return False
+        self._left -= pause
+        return self._sleep(pause) is not True

@@ -80,7 +80,7 @@ class Server:
             certificate=_absolute(section, settings.tls_certificate_path),
             key=_absolute(section, settings.tls_key_path),
             insecure=settings.insecure_skip_verify,
-            proxy=settings.proxy,
+            proxy=settings.proxy if settings.proxy and settings.proxy.reveal() else None,
             redirects=_origins(endpoint, settings.allow_redirect_to),
             timeout=settings.timeout,
             retry_for=settings.retry_for,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 from keyhinge_vault._server import Server
@@ -16,13 +15,16 @@ Stamp = tuple[tuple[int, int, int, int] | None, ...]
 
 def stamp_of(server: Server) -> Stamp:
     """Describe the TLS files as they are now; another description means other files."""
-    return tuple(_stamp(path) for path in _files(server))
+    return tuple(map(_stamp, _files(server)))
 
 
-def _files(server: Server) -> Iterator[Path]:
-    for path in (server.ca, server.certificate, server.key):
-        if path is not None:
-            yield path
+def _uses_tls(server: Server) -> bool:
+    return server.is_tls or len(server.redirects) > 1
+
+
+def _files(server: Server) -> list[Path]:
+    files = (server.ca, server.certificate, server.key)
+    return [path for path in files if path is not None] if _uses_tls(server) else []
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:
@@ -43,15 +45,16 @@ def make_context(server: Server) -> ssl.SSLContext:
     # Not `create_default_context`: from Python 3.13 on it refuses CAs that older ones take.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
     context.options |= ssl.OP_NO_COMPRESSION
     # Like the servers' own tools: any certificate of the file is an anchor, an intermediate too.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if server.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    elif server.is_tls:
+    elif _uses_tls(server):
         _trust(context, server.ca)
-    if server.certificate is not None:
+    if server.certificate is not None and _uses_tls(server):
         # Without a password OpenSSL would ask for one on the terminal.
         context.load_cert_chain(server.certificate, server.key, password=lambda: "")
     return context
