@@ -6,6 +6,7 @@ import json
 import stat
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from keyhinge import KeyManager
@@ -79,9 +80,44 @@ def test_a_missing_folder(run, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_a_database_is_refused(run, tmp_path):
-    assert run("init", "--database", "sqlite:///x.db").code == 2
-    assert list((tmp_path / "work").iterdir()) == []
+class TestServer:
+    def test_the_table_is_made_there(self, run, tmp_path, postgres_url):
+        if sa.make_url(postgres_url).password:
+            pytest.skip("the server that was given asks for a password, which init refuses")
+        url = postgres_url.replace("postgresql+psycopg:", "postgresql:")
+        done = run("init", "--database", url, "--json")
+        assert done.code == 0, done.err
+        assert done.events[0]["database"] == postgres_url
+        assert not (tmp_path / "work/secrets.db").exists()
+        config = yaml.safe_load((tmp_path / "work/config.yaml").read_text())
+        assert config["store"] == {"url": postgres_url}
+        assert run("secrets", "put", "--account", "a", "--kind", "k", stdin=b"v").code == 0
+        assert run("status").code == 0
+
+    @pytest.mark.parametrize(
+        "url", ["postgresql://me:hunter2@db/app", "postgresql://me@db/app?password=hunter2"]
+    )
+    def test_a_password_is_not_written(self, url, run, tmp_path):
+        done = run("init", "--database", url)
+        assert done.code == 2
+        assert "urlFile" in done.err
+        assert "hunter2" not in done.err
+        assert list((tmp_path / "work").iterdir()) == []
+
+    @pytest.mark.parametrize("url", ["sqlite:///x.db", "mysql://db/app", "nonsense"])
+    def test_another_database_is_refused(self, url, run, tmp_path):
+        assert run("init", "--database", url).code == 2
+        assert list((tmp_path / "work").iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["none", "a%20b${HOME}#'c"])
+    def test_a_server_that_is_away(self, name, run, tmp_path):
+        done = run("init", "--database", f"postgresql://me@127.0.0.1:1/{name}")
+        assert done.code == 0
+        assert "couldn't be made" in done.err
+        assert "keyhinge store init" in done.err
+        assert run("config", "check").code == 0
+        config = yaml.safe_load((tmp_path / "work/config.yaml").read_text())
+        assert config["store"]["url"].startswith("postgresql+psycopg://me@127.0.0.1:1/")
 
 
 def test_without_the_store_the_next_step_installs_it(run, project, monkeypatch):

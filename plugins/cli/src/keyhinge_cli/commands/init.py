@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -42,7 +43,7 @@ store:
   # As SQLAlchemy writes it. With PostgreSQL: postgresql+psycopg://user@host/database
   # (and its password in the file that `urlFile` names instead, or in ${{NAME}}).
   # A relative SQLite path, after three slashes, starts at this file's folder too.
-  url: sqlite:///{DATABASE}
+  url: @URL@
 """
 
 _BACKUP = """\
@@ -62,18 +63,36 @@ and whoever has both can read everything.
 def init(invocation: Invocation, directory: Path | None) -> None:
     """Write a first configuration, make its key file and its SQLite database.
 
-    Nothing that is there already is overwritten: then nothing is written at all.
+    With --database of a PostgreSQL server, that URL is written instead, and the table is made
+    there. Nothing that is there already is overwritten: then nothing is written at all.
     """
-    if invocation.database:
-        message = "init makes an SQLite database; for another one, edit `store.url` afterwards"
-        raise click.UsageError(message)
+    url = _server_url(invocation)
     config = _target(invocation, directory)
-    key, database = config.with_name(KEY_FILE), config.with_name(DATABASE)
-    _refuse_existing(config, key, database)
+    key, file = config.with_name(KEY_FILE), config.with_name(DATABASE)
+    _refuse_existing(*((config, key) if url else (config, key, file)))
     keyfile().init(key)
-    _write_config(config, key)
+    _write_config(config, key, url or f"sqlite:///{DATABASE}")
     made = is_installed("store") and _make_database(invocation, config)
-    _report(invocation, config, key, database if made else None)
+    _report(invocation, config, key, url or file, made=made)
+
+
+def _server_url(invocation: Invocation) -> str:
+    """Give the URL of --database, if it may stand in a file that everybody can read."""
+    if not invocation.database:
+        return ""
+    url = plugin("store", "._database").parse_url(invocation.database)
+    if url.get_backend_name() == "sqlite":
+        raise click.UsageError(
+            "init makes an SQLite database itself; --database is for a server, "
+            "as in postgresql+psycopg://user@host/database"
+        )
+    if url.password or "password" in url.query:
+        raise click.UsageError(
+            "the configuration is readable by all, so no password is written into it. Leave it "
+            "out here; then put the whole URL into a file that `store.urlFile` names, or use "
+            "PostgreSQL's own ~/.pgpass"
+        )
+    return str(url.render_as_string(hide_password=False))
 
 
 def _target(invocation: Invocation, directory: Path | None) -> Path:
@@ -106,11 +125,16 @@ def _refuse_existing(*paths: Path) -> None:
         )
 
 
-def _write_config(config: Path, key: Path) -> None:
+def _write_config(config: Path, key: Path, url: str) -> None:
+    # A JSON string is a YAML string, whatever stands in the URL.
+    plain = re.fullmatch(
+        r"[A-Za-z][A-Za-z0-9+]*://[A-Za-z0-9@._/-]*(:[0-9]+)?[A-Za-z0-9._/-]*", url
+    )
+    text = CONFIG.replace("@URL@", url if plain else json.dumps(url.replace("${", "$${")))
     try:
         descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _CONFIG_MODE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(CONFIG)
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         return
@@ -135,18 +159,19 @@ def _make_database(invocation: Invocation, config: Path) -> bool:
     return False
 
 
-def _report(invocation: Invocation, config: Path, key: Path, database: Path | None) -> None:
+def _report(
+    invocation: Invocation, config: Path, key: Path, database: Path | str, *, made: bool
+) -> None:
     out = invocation.out
-    made: dict[str, Any] = {"config": config, "key_file": key, "database": database}
-    out.event("init", **made)
+    out.event("init", config=config, key_file=key, database=database if made else None)
     out.line(f"configuration  {config}")
     out.line(f"key file       {key}  (mode 0600)")
-    if database is not None:
+    if made:
         out.line(f"database       {database}")
-    out.note("\n" + _BACKUP.format(key=key, database=config.with_name(DATABASE)))
+    out.note("\n" + _BACKUP.format(key=key, database=database))
     option = "" if config == Path("config.yaml") else f" --config {config}"
     steps = [f"keyhinge check{option}"]
-    if database is None:
+    if not made:
         if not is_installed("store"):
             steps.append('pip install "keyhinge[store]"')
         steps.append(f"keyhinge store init{option}")
