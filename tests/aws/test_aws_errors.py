@@ -262,7 +262,8 @@ class TestClasses:
     def test_every_line_names_a_class_that_there_is(self, name):
         """A misspelt name would match nothing, and nobody would notice."""
         places = (botocore.exceptions, botocore.parsers, builtins)
-        assert any(hasattr(place, name) for place in places)
+        later = {"LoginError"}  # than the oldest botocore that the provider takes
+        assert name in later or any(hasattr(place, name) for place in places)
 
     def test_an_exception_of_nobody_we_know(self):
         error = translate(KeyboardInterrupt(SECRET), "kms:Encrypt")
