@@ -129,6 +129,12 @@ INCOMPLETE = Meaning(
     "try again; if it goes on, look at what stands between here and the endpoint",
     whole=True,
 )
+NO_LIBRARY = Meaning(
+    OperationError,
+    "boto3 can't be imported",
+    "it isn't installed, or is broken: install keyhinge-aws anew",
+    whole=True,
+)
 STRANGE = Meaning(OperationError, "KMS refused the request", "the code says why")
 UNKNOWN = Meaning(OperationError, "the client library failed")
 
@@ -220,6 +226,7 @@ CLASSES: dict[str, Meaning] = {
     "ConnectionError": UNREACHABLE,
     "HTTPClientError": UNREACHABLE,
     "ParamValidationError": STRANGE,
+    "ImportError": NO_LIBRARY,
     # What a garbled answer makes of base64, JSON and times.
     "ValueError": INCOMPLETE,
     "AttributeError": INCOMPLETE,

@@ -251,6 +251,11 @@ KINDS: dict[str, Kind] = {
         "the answer to {request}{where} is larger than any that belongs to it",
         retryable=False,
     ),
+    "library": Kind(
+        OperationError,
+        "the client library can't be imported",
+        "hvac can't be imported: it isn't installed, or is broken. Install keyhinge-vault anew",
+    ),
     "client": Kind(
         OperationError,
         "the client library failed",

@@ -219,6 +219,8 @@ class Connection:
             session = open_session(self.server)
         except (OSError, ValueError) as error:
             problem = ServiceError("tls-files", type=type(error).__name__)
+        except ImportError as error:
+            problem = ServiceError("library", type=type(error).__name__)
         else:
             # The old session isn't closed: requests under way end with it, and then it's gone.
             self._open[:] = [session]
