@@ -91,7 +91,9 @@ class Bao(ServerProcess):
     ) -> str:
         """Make a token; options as `num_uses`, `explicit_max_ttl`, `type="batch"`, `renewable`,
         `period`, `no_default_policy`."""
-        body = {"policies": list(policies), "ttl": ttl, "no_parent": True, **options}
+        # With no policy at all it would have root's.
+        body = {"policies": list(policies) or ["default"], "ttl": ttl, "no_parent": True}
+        body.update(options)
         if options.get("type") == "batch":
             del body["no_parent"]
         answer = self.api("POST", "auth/token/create-orphan", body, namespace=namespace)
@@ -138,17 +140,15 @@ class Bao(ServerProcess):
         }
 
     def approle(self, policies: Sequence[str] = (), **token: Any) -> Settings:
-        """Make an AppRole with a secret id."""
+        """Make an AppRole, with a secret id unless `bind_secret_id=False`."""
         mount = self._auth("approle")
         self.api("POST", f"auth/{mount}/role/app", {"token_policies": list(policies), **token})
         role_id = self.api("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
-        secret_id = self.api("POST", f"auth/{mount}/role/app/secret-id", {})["data"]["secret_id"]
-        return {
-            "authMethod": "approle",
-            "authMount": mount,
-            "roleID": role_id,
-            "secretID": secret_id,
-        }
+        settings = {"authMethod": "approle", "authMount": mount, "roleID": role_id}
+        if token.get("bind_secret_id", True):
+            answer = self.api("POST", f"auth/{mount}/role/app/secret-id", {})
+            settings["secretID"] = answer["data"]["secret_id"]
+        return settings
 
     def jwt(
         self, policies: Sequence[str] = (), *, seconds: float = 600, **token: Any
