@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -99,6 +100,10 @@ def open_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
     yield make
     for session in opened:
         session.close()
+    # The next test is to find neither threads nor words of this one's.
+    for thread in threading.enumerate():
+        if thread.name == "keyhinge-vault-renewal":
+            thread.join(10)
 
 
 @pytest.fixture(scope="session")
