@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from secrets import token_hex
 from typing import Any, TypeVar
 
+from keyhinge_vault._answer import Answer
 from keyhinge_vault._errors import ServiceError, classify
-from keyhinge_vault._keys import refuse_ignored
+from keyhinge_vault._probe import refuse_ignored
 from keyhinge_vault._retry import Patience
 from keyhinge_vault._session import Session
 
@@ -15,25 +17,32 @@ __all__ = ["Batches"]
 T = TypeVar("T")
 Item = dict[str, str]
 
-# OpenBao takes about 500 strings in a request if nothing else is configured; an item that binds a
-# context has two. Found with OpenBao 2.7: 249 such items pass, 250 don't.
-_FIRST = 249
-_LARGEST = 4096
-_BODY_BYTES = 24 << 20
-"""Both servers refuse bodies above 32 MiB by default (`max_request_size`)."""
+# OpenBao takes about 500 strings in a request if nothing else is configured; an item has three: a
+# text, its context and a reference. Found with OpenBao 2.7: 498 pass.
+_FIRST_STRINGS = 498
+_MOST_STRINGS = 8192
+_BYTES = 4 << 20
+"""Both servers refuse bodies above 32 MiB by default. Far below that: where a body is much larger
+than `max_request_size` the server hangs up instead of saying so, and more gains no time."""
+# Failures of a whole request that may be due to what was in it. With any other, the rest of the
+# batch would fail in the same way.
+_OF_CHUNK = frozenset({"bad-request", "answer", "answer-size", "too-large", "ciphertext", "client"})
 
 
 class Batches:
-    """Sends batches; remembers what the server takes.
+    """Sends batches to one kind of path; remembers what the server takes.
 
     Args:
         session: Asks the server.
+        partial: Whether the path knows `partial_failure_response_code`.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, partial: bool = True) -> None:
         self._session = session
-        self._size = _FIRST
-        self._refused = _LARGEST + 1
+        self._partial = partial
+        self._strings = _FIRST_STRINGS
+        self._refused = _MOST_STRINGS + 1
+        self._bytes = _BYTES
 
     def send(
         self,
@@ -54,61 +63,104 @@ class Batches:
             A result or an error for each item, in their order.
         """
         results: list[T | ServiceError] = []
+        # The server repeats these: an answer to another request, or in another order, is found out.
+        tag = token_hex(4)
         while len(results) < len(items):
-            chunk = self._chunk(items, len(results))
-            try:
-                results += self._send(path, chunk, read, patience)
-            except ServiceError as error:
-                if error.kind == "too-large" and len(chunk) > 1:
-                    self._refused = min(self._refused, len(chunk))
-                    self._size = max(1, len(chunk) // 2)
-                    continue
-                # The patience is one for all: after an outage used it up, the rest fails at once.
-                results += [error.copy() for _ in chunk]
+            start = len(results)
+            chunk, strings, size = self._chunk(items, start, tag)
+            answer = self._ask(path, chunk, patience)
+            if isinstance(answer, Answer):
+                results += _results(answer, chunk, read)
+                self._passed(strings)
+            elif answer.kind == "too-large" and len(chunk) > 1:
+                self._shrink(answer, strings, size)
+            elif answer.kind in _OF_CHUNK:
+                results += [answer] * len(chunk)
             else:
-                if len(chunk) == self._size and self._size * 2 < self._refused:
-                    self._size *= 2
+                results += [answer] * (len(items) - start)
         return results
 
-    def _chunk(self, items: Sequence[Item], start: int) -> Sequence[Item]:
-        size = 0
-        for count, item in enumerate(items[start : start + self._size]):
-            size += sum(map(len, item.values())) + 64
-            if size > _BODY_BYTES and count:
-                return items[start : start + count]
-        return items[start : start + self._size]
+    def _chunk(self, items: Sequence[Item], start: int, tag: str) -> tuple[list[Item], int, int]:
+        """Give the next items that go into a request, how many strings they have, and bytes."""
+        chunk: list[Item] = []
+        strings = size = 0
+        for number in range(start, len(items)):
+            item = {**items[number], "reference": f"{tag}-{number}"}
+            its_size = sum(map(len, item.values())) + 64
+            too_many = strings + len(item) > self._strings or size + its_size > self._bytes
+            if chunk and too_many:
+                break
+            chunk.append(item)
+            strings += len(item)
+            size += its_size
+        return chunk, strings, size
 
-    def _send(
-        self,
-        path: str,
-        chunk: Sequence[Item],
-        read: Callable[[dict[str, Any]], T | None],
-        patience: Patience,
-    ) -> list[T | ServiceError]:
-        # 200 where items fail: without it the status alone says so, and old servers do as well.
-        body = {"batch_input": list(chunk), "partial_failure_response_code": 200}
+    def _passed(self, strings: int) -> None:
+        """A server that takes so many may take more, if it didn't refuse that many before."""
+        if strings + 3 > self._strings and self._strings * 2 < self._refused:
+            self._strings *= 2
+
+    def _shrink(self, error: _TooLargeError | ServiceError, strings: int, size: int) -> None:
+        of_bytes = getattr(error, "of_bytes", True)
+        if of_bytes is not False:
+            self._bytes = max(1, size // 2)
+        if of_bytes is not True:
+            self._refused = min(self._refused, strings)
+            self._strings = max(1, strings // 2)
+
+    def _ask(self, path: str, chunk: list[Item], patience: Patience) -> Answer | ServiceError:
+        body: dict[str, Any] = {"batch_input": chunk}
+        if self._partial:
+            # Without it the status alone says so if an item fails, and old servers do as well.
+            body["partial_failure_response_code"] = 200
         try:
             answer = self._session.request("POST", path, json=body, patience=patience, accept={400})
             refuse_ignored(answer)
-            found = answer.data.get("batch_results")
-            if answer.status == 400 and not isinstance(found, list):
-                raise ServiceError(classify(400, answer.errors), status=400)
-            if not isinstance(found, list) or len(found) != len(chunk):
-                raise ServiceError("answer")
-            return list(_results(found, read))
+        except ServiceError as error:
+            return error.copy()
         finally:
-            # The traceback of an error keeps this frame.
             del body, chunk
+        if answer.status == 400 and not isinstance(answer.data.get("batch_results"), list):
+            kind = classify(400, answer.errors)
+            if kind == "too-large":
+                return _TooLargeError(answer.errors)
+            return ServiceError(kind, status=400, request_id=answer.request_id)
+        return answer
+
+
+class _TooLargeError(ServiceError):
+    """A request had too much of something.
+
+    Attributes:
+        of_bytes: Whether that were bytes, and not strings; None where the server doesn't tell.
+    """
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__("too-large", status=400)
+        text = " ".join(messages).lower()
+        strings, memory = "number of strings" in text, "memory" in text or "body" in text
+        self.of_bytes: bool | None = None if strings == memory else memory
 
 
 def _results(
-    found: list[Any], read: Callable[[dict[str, Any]], T | None]
-) -> Iterator[T | ServiceError]:
-    for result in found:
-        if not isinstance(result, dict):
-            yield ServiceError("answer")
-        elif result.get("error"):
-            yield ServiceError(classify(400, [result["error"]]), status=400)
-        else:
-            made = read(result)
-            yield ServiceError("answer") if made is None else made
+    answer: Answer, chunk: list[Item], read: Callable[[dict[str, Any]], T | None]
+) -> list[T | ServiceError]:
+    """Look at a batch's answer: either it is one to this very request, or nothing of it counts."""
+    found = answer.data.get("batch_results")
+    if not isinstance(found, list) or len(found) != len(chunk):
+        return [ServiceError("answer")] * len(chunk)
+    if not all(isinstance(result, dict) for result in found):
+        return [ServiceError("answer")] * len(chunk)
+    if not any(result.get("reference") for result in found):
+        # Vault before 1.13, which knows no associated data either.
+        return [ServiceError("unsupported")] * len(chunk)
+    if [result.get("reference") for result in found] != [item["reference"] for item in chunk]:
+        return [ServiceError("answer")] * len(chunk)
+    return [_result(result, read) for result in found]
+
+
+def _result(result: dict[str, Any], read: Callable[[dict[str, Any]], T | None]) -> T | ServiceError:
+    if result.get("error"):
+        return ServiceError(classify(400, [result["error"]]), status=400)
+    made = read(result)
+    return ServiceError("answer") if made is None else made

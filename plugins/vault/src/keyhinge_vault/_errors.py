@@ -289,7 +289,7 @@ _MESSAGES: tuple[tuple[frozenset[int], str, str], ...] = tuple(
             (400, 413, 500),
             (
                 r"exceeded maximum number of strings|high complexity|request body too large|"
-                r"exceeds? (the )?max|too large"
+                r"exceeds? (the )?max|exceeds allowed|too large"
             ),
             "too-large",
         ),

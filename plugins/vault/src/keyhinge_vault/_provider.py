@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from keyhinge import (
@@ -26,16 +27,19 @@ from keyhinge_vault._auth import Credentials
 from keyhinge_vault._errors import ServiceError, operation_error
 from keyhinge_vault._http import Connection
 from keyhinge_vault._keys import Key, Keys
+from keyhinge_vault._many import Many
 from keyhinge_vault._names import key_name_problem
 from keyhinge_vault._server import Server
 from keyhinge_vault._session import Session
 from keyhinge_vault._settings import VaultSettings
-from keyhinge_vault._transit import Transit
+from keyhinge_vault._transit import Transit, bare
 
 __all__ = ["MAX_PLAINTEXT", "VaultProvider", "configure"]
 
 MAX_PLAINTEXT = 16 << 20
-"""Bytes. In base64, and with the rest of the request, that stays below the servers' 32 MiB."""
+"""Bytes. In base64, and with the rest of the request, that stays below the 32 MiB that both servers
+take by default. (Newer versions of Vault take no string above 1 MiB by default, which makes that
+768 KiB of plaintext, and say so: `max_json_string_value_length` of the listener.)"""
 
 T = TypeVar("T")
 _PROBE_CONTEXT = {"keyhinge": "probe/1"}
@@ -61,12 +65,16 @@ class VaultProvider(Provider):
         primary = self.keys.get(settings.key_id)
         assert primary is not None  # noqa: S101 - it was put there just now
         self.key: Key = primary
-        self.transit = Transit(session, self.keys, session.connection.server.namespace)
+        self.transit = Transit(session, self.keys)
+        self.many = Many(session, self.keys)
 
     @hook
     def keyhinge_encrypt(self, plaintext: bytes, context: Context) -> Sealed:
         """Encrypt under the newest version of `keyID`."""
-        return self.transit.seal(self.key, plaintext, context)
+        try:
+            return self.transit.seal(self.key, plaintext, context)
+        finally:
+            del plaintext
 
     @hook
     def keyhinge_decrypt(self, value: EncryptedValue, context: Context) -> bytes:
@@ -79,18 +87,31 @@ class VaultProvider(Provider):
     @hook
     def keyhinge_encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[Sealed | OperationError]:
         """Encrypt a batch under `keyID`."""
-        return self.transit.seal_many(self.key, items)
+        patience = self.session.patience()
+        try:
+            return bare(partial(self.many.seal, self.key, items, patience))
+        finally:
+            del items
 
     @hook
     def keyhinge_decrypt_many(self, items: Sequence[Decrypt]) -> Sequence[bytes | OperationError]:
         """Decrypt a batch, key by key."""
         patience = self.session.patience()
-        return self._by_key(items, lambda key, own: self.transit.open_many(key, own, patience))
+
+        def run(key: Key, own: Sequence[Decrypt]) -> list[bytes | OperationError]:
+            return self.many.open(key, own, patience)
+
+        return bare(partial(self._by_key, items, run))
 
     @hook
     def keyhinge_rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[Sealed | OperationError]:
         """Bring a batch to the newest version of `keyID`, on the server where it can."""
-        return self._by_key(items, self._rewrapped)
+        patience = self.session.patience()
+
+        def run(key: Key, own: Sequence[Decrypt]) -> list[Sealed | OperationError]:
+            return self.many.rewrap(key, own, patience, to=self.key)
+
+        return bare(partial(self._by_key, items, run))
 
     @hook
     def keyhinge_current_key(self) -> KeyRef:
@@ -103,7 +124,7 @@ class VaultProvider(Provider):
                 problem = self._error(error, f"read on {self.key.read}")
         else:
             latest = data.get("latest_version")
-            if isinstance(latest, int) and latest > 0:
+            if type(latest) is int and latest > 0:
                 return KeyRef(self.key.name, str(latest))
         if problem is not None:
             raise problem
@@ -121,19 +142,6 @@ class VaultProvider(Provider):
     def keyhinge_close(self) -> None:
         """Give back the token that this process logged in for, and close connections."""
         self.session.close()
-
-    def _rewrapped(self, key: Key, items: Sequence[Decrypt]) -> list[Sealed | OperationError]:
-        if key is self.key:
-            return self.transit.rewrap_many(key, items)
-        patience = self.session.patience()
-        opened = self.transit.open_many(key, items, patience)
-        again = [
-            Encrypt(plaintext, item.context)
-            for plaintext, item in zip(opened, items, strict=True)
-            if not isinstance(plaintext, OperationError)
-        ]
-        sealed = iter(self.transit.seal_many(self.key, again, patience) if again else [])
-        return [x if isinstance(x, OperationError) else next(sealed) for x in opened]
 
     def _by_key(
         self,

@@ -77,11 +77,12 @@ class Patience:
             if self._wait(error, tries):
                 seconds, error = self._left, None
             else:
-                self._broken = error
+                self._broken = error.copy()  # without the frames, which hold request bodies
         try:
             raise error.with_traceback(None)
         finally:
-            del error
+            # The traceback of an error keeps this frame.
+            del error, attempt
 
     def _wait(self, error: ServiceError, tries: int) -> bool:
         """Wait before the next attempt; tell whether there is to be one."""
