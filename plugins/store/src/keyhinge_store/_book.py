@@ -126,7 +126,7 @@ def _prepare(layout: Layout, secret: object) -> Prepared:
     check_ids(account_id=secret.account_id, secret_id=secret_id, kind=secret.kind)
     context = {
         "table": layout.label,
-        "column": layout.value,
+        "column": layout.column_label,
         "account_id": secret.account_id,
         "secret_id": secret_id,
         "kind": secret.kind,

@@ -224,7 +224,7 @@ class _Verification:
         reason = type(error).__name__
         self._reasons[reason] = self._reasons.get(reason, 0) + 1
         if len(self._failures) < SHOWN_FAILURES:
-            key = dict(zip(self._layout.key, self._layout.key_of(row), strict=True))
+            key = self._layout.shown_key(row)
             self._failures.append(RowFailure(key, reason, str(error)))
 
     def report(self, *, interrupted: bool) -> VerifyReport:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from keyhinge import (
     AccessDeniedError,
+    Context,
     Decrypt,
     Encrypt,
     EncryptedValue,
@@ -23,10 +24,12 @@ from keyhinge import (
     ProviderContractError,
     SectionNotConfiguredError,
 )
+from keyhinge_store._codec import Adopted
 from keyhinge_store._layout import Row
 from keyhinge_store._migrate._patience import Patience, Wait
 from keyhinge_store._migrate._plan import Plan
 from keyhinge_store._migrate._report import RowFailure, Tally
+from keyhinge_store._trial import open_items
 
 __all__ = ["Change", "Converter", "KeysFailedError"]
 
@@ -44,11 +47,27 @@ class KeysFailedError(Exception):
 
 @attrs.frozen
 class Change:
-    """A row as it was read, and the value that is to replace its own."""
+    """A row as it was read, and the value that is to replace its own.
+
+    Attributes:
+        row: The row.
+        value: The value.
+        cells: What has to stand in the codec's columns.
+    """
 
     row: Row
     value: EncryptedValue
-    text: str
+    cells: tuple[Any, ...]
+
+
+@attrs.frozen
+class _Good:
+    """A row that opened. An adopted plaintext has no value."""
+
+    row: Row
+    plaintext: bytes = attrs.field(repr=False)
+    context: Context
+    value: EncryptedValue | None
 
 
 class Converter:
@@ -87,54 +106,61 @@ class Converter:
         Raises:
             KeysFailedError: A key service doesn't answer, or refuses to encrypt at all.
         """
-        parsed = self._parse(rows)
-        items = [item for _, item in parsed]
-        opened = self._ask(self._keys.decrypt_many, items, self._sections(items))
-        good = self._good(parsed, opened)
+        good = self._open(self._parse(rows))
         sealed = self._seal(good)
         return self._verify(good, sealed)
 
     def failure(self, row: Row, error: Exception, sqlstate: str = "") -> None:
         """Count a row that failed."""
-        layout = self._plan.layout
-        key = dict(zip(layout.key, layout.key_of(row), strict=True))
+        key = self._plan.layout.shown_key(row)
         self._tally.fail(RowFailure(key, type(error).__name__, str(error), sqlstate))
 
-    def _parse(self, rows: Sequence[Row]) -> list[tuple[Row, Decrypt]]:
+    def _parse(self, rows: Sequence[Row]) -> list[tuple[Row, Decrypt | Adopted]]:
         parsed = []
         for row in rows:
             try:
-                parsed.append((row, self._plan.layout.item_of(row)))
+                parsed.append((row, self._plan.layout.read(row)))
             except OperationError as error:
                 self.failure(row, error)
         return parsed
 
-    def _good(
-        self, parsed: Sequence[tuple[Row, Decrypt]], opened: Sequence[Outcome[bytes]]
-    ) -> list[tuple[Row, Decrypt, bytes]]:
+    def _open(self, parsed: Sequence[tuple[Row, Decrypt | Adopted]]) -> list[_Good]:
+        items = [item for _, item in parsed if isinstance(item, Decrypt)]
+        opened = iter(open_items(self._plan.layout.codec, items, self._decrypt))
         good = []
-        for (row, item), outcome in zip(parsed, opened, strict=True):
+        for row, item in parsed:
+            if isinstance(item, Adopted):
+                good.append(_Good(row, item.plaintext, item.context, None))
+                continue
+            value, outcome = next(opened)
             if outcome.error is not None:
                 self.failure(row, outcome.error)
-            else:
-                good.append((row, item, outcome.value))
+            elif value is item.value or self._has_to_go(value):
+                good.append(_Good(row, outcome.value, item.context, value))
         return good
 
-    def _seal(
-        self, good: Sequence[tuple[Row, Decrypt, bytes]]
-    ) -> Sequence[Outcome[EncryptedValue]]:
+    def _decrypt(self, items: Sequence[Decrypt]) -> list[Outcome[bytes]]:
+        return self._ask(self._keys.decrypt_many, items, self._sections(items))
+
+    def _has_to_go(self, value: EncryptedValue) -> bool:
+        """Tell it of a row that didn't name its section, so that SQL couldn't tell."""
+        is_at_target = self._keys.section_of(value.section) == self._plan.target
+        if self._plan.operation == "rewrap":
+            return is_at_target
+        return not is_at_target and (not self._plan.source or value.section in self._plan.source)
+
+    def _seal(self, good: Sequence[_Good]) -> Sequence[Outcome[EncryptedValue]]:
         target = self._plan.target
         if self._plan.operation == "rewrap":
-            rewrapped = self._ask(
-                self._keys.rewrap_many, [item for _, item, _ in good], {target: len(good)}
-            )
+            items = [Decrypt(each.value, each.context) for each in good if each.value is not None]
+            rewrapped = self._ask(self._keys.rewrap_many, items, {target: len(items)})
             return self._refuse_other_versions(rewrapped)
 
         def encrypt(items: Sequence[Encrypt]) -> list[Outcome[EncryptedValue]]:
             return self._keys.encrypt_many(items, section=target)
 
-        items = [Encrypt(plaintext, item.context) for _, item, plaintext in good]
-        sealed = self._ask(encrypt, items, {target: len(items)})
+        plaintexts = [Encrypt(each.plaintext, each.context) for each in good]
+        sealed = self._ask(encrypt, plaintexts, {target: len(plaintexts)})
         for outcome in sealed:
             # Without the right to encrypt, or the key to do it with, no row can be moved.
             if isinstance(outcome.error, (AccessDeniedError, KeyUnavailableError)):
@@ -155,30 +181,43 @@ class Converter:
         return rewrapped
 
     def _verify(
-        self,
-        good: Sequence[tuple[Row, Decrypt, bytes]],
-        sealed: Sequence[Outcome[EncryptedValue]],
+        self, good: Sequence[_Good], sealed: Sequence[Outcome[EncryptedValue]]
     ) -> list[Change]:
         made = []
-        for (row, item, plaintext), outcome in zip(good, sealed, strict=True):
+        for each, outcome in zip(good, sealed, strict=True):
             if outcome.error is not None:
-                self.failure(row, outcome.error)
+                self.failure(each.row, outcome.error)
+                continue
+            try:
+                cells = self._plan.layout.write(outcome.value)
+            except OperationError as error:
+                self.failure(each.row, error)
             else:
-                made.append((row, plaintext, outcome.value, Decrypt(outcome.value, item.context)))
+                change = Change(each.row, outcome.value, cells)
+                made.append((each, change, Decrypt(self._as_stored(change), each.context)))
         items = [item for *_, item in made]
         opened = self._ask(self._cold.decrypt_many, items, self._sections(items))
         changes = []
-        for (row, plaintext, value, _), again in zip(made, opened, strict=True):
-            error = again.error
-            if error is None and again.value != plaintext:
+        for (each, change, _), again in zip(made, opened, strict=True):
+            problem = again.error
+            if problem is None and again.value != each.plaintext:
                 msg = "the new value opens to something else than the old one; it wasn't written"
-                error = ProviderContractError(msg, section=self._plan.target)
-            if error is not None:
-                self.failure(row, error)
+                problem = ProviderContractError(msg, section=self._plan.target)
+            if problem is not None:
+                self.failure(each.row, problem)
             else:
-                changes.append(Change(row, value, value.to_text()))
+                changes.append(change)
         self._tally.verified += len(changes)
         return changes
+
+    def _as_stored(self, change: Change) -> EncryptedValue:
+        """Give the value as it will be read from the table, which may keep less than its labels."""
+        codec, value = self._plan.layout.codec, change.value
+        if codec.faithful:
+            return value
+        stored = codec.read(change.cells)
+        assert isinstance(stored, EncryptedValue)  # noqa: S101 - only an adopted column has others
+        return EncryptedValue(value.section, stored.key_id, stored.version, stored.ciphertext)
 
     def _ask(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 import attrs
@@ -14,8 +15,6 @@ from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Layout
 
 __all__ = ["Plan", "count_matching", "count_sections", "plan_migration", "plan_rewrap"]
-
-_MAGIC = "kh1:"
 
 
 @attrs.frozen
@@ -69,6 +68,7 @@ def plan_migration(
         ConfigError: The target isn't configured, or can't be used.
         TypeError: The sources are one str, whose letters would be taken for names.
     """
+    layout = layout.for_keys(keys)
     target = keys.primary if target is None else target
     capabilities = keys.capabilities(target)
     if target != keys.primary and not not_primary:
@@ -92,7 +92,11 @@ def plan_migration(
         raise TypeError(msg)
     if source is not None:
         sources = _source_labels(keys, labels, source, target)
-    condition = _outside(layout, targets) if source is None else _under(layout, sources)
+    codec, table = layout.codec, layout.table
+    if source is None:
+        condition = sa.not_(codec.surely_at(table, targets))
+    else:
+        condition = codec.under(table, sources)
     rows = sum(labels.values())
     already = sum(labels.get(label, 0) for label in targets)
     return Plan("migrate", layout, sources, target, None, condition, rows, already)
@@ -110,16 +114,10 @@ def plan_rewrap(
     if not keys.capabilities(section).key_versions:
         msg = f"the keys of the section {section!r} have no versions: there is nothing to rewrap"
         raise MigrationError(msg)
-    table = layout.table
+    layout = layout.for_keys(keys)
+    codec, table = layout.codec, layout.table
     sources = section_labels(keys, section)
-    label, key_id, version = (table.c[name] for name in layout.labels)
-    beginning = f"{current.key_id}:{current.version}:"
-    is_current = sa.and_(
-        key_id == current.key_id,
-        version == current.version,
-        _begins_with(layout, label, beginning, len(beginning)),
-    )
-    condition = sa.and_(label.in_(sources), sa.not_(is_current))
+    condition = sa.and_(codec.under(table, sources), sa.not_(codec.is_key(table, sources, current)))
     rows = sum(labels.values())
     # All of the section's rows; those that have to be moved are taken off when they are counted.
     own = sum(labels.get(label, 0) for label in sources)
@@ -127,15 +125,23 @@ def plan_rewrap(
 
 
 def count_sections(connection: sa.Connection, layout: Layout) -> dict[str, int]:
-    """Count the rows by what they say about their section."""
-    label = layout.table.c[layout.labels[0]]
-    counted = connection.execute(sa.select(label, sa.func.count()).group_by(label))
-    return {str(section): int(count) for section, count in counted}
+    """Count the rows by the section that they are under."""
+    codec = layout.codec
+    groups = codec.groups(layout.table)
+    if codec.encoding == "own":
+        groups = groups[:1]
+    wanted = sa.select(*groups, sa.func.count()).where(*layout.present).group_by(*groups)
+    counted: Counter[str] = Counter()
+    for *group, count in connection.execute(wanted):
+        section = group[0] if codec.encoding == "own" else codec.labels_of(group)[0]
+        counted[str(section)] += int(count)
+    return dict(counted)
 
 
 def count_matching(connection: sa.Connection, plan: Plan) -> int:
     """Count the rows that have to be moved, as of now."""
-    wanted = sa.select(sa.func.count()).select_from(plan.layout.table).where(plan.condition)
+    table, present = plan.layout.table, plan.layout.present
+    wanted = sa.select(sa.func.count()).select_from(table).where(*present, plan.condition)
     return int(connection.execute(wanted).scalar_one())
 
 
@@ -180,27 +186,3 @@ def _is_alias(keys: KeyManager, name: str) -> bool:
     except SectionNotConfiguredError:
         return False
     return True
-
-
-def _outside(layout: Layout, labels: Iterable[str]) -> sa.ColumnElement[bool]:
-    """Find rows that aren't at the target, also those that only say that they are."""
-    label = layout.table.c[layout.labels[0]]
-    return sa.or_(label.not_in(labels), sa.not_(_begins_with(layout, label, "", 0)))
-
-
-def _under(layout: Layout, labels: Iterable[str]) -> sa.ColumnElement[bool]:
-    """Find rows that are under a label, also those whose value alone says so."""
-    label, value = layout.table.c[layout.labels[0]], layout.table.c[layout.value]
-    beginnings = [f"{_MAGIC}{name}:" for name in labels]
-    says_so = [sa.func.substr(value, 1, len(text)) == text for text in beginnings]
-    return sa.or_(label.in_(labels), *says_so)
-
-
-def _begins_with(
-    layout: Layout, label: sa.ColumnElement[str], rest: str, length: int
-) -> sa.ColumnElement[bool]:
-    """Tell whether a value begins with its row's own section label, and what comes behind it."""
-    value = layout.table.c[layout.value]
-    beginning = sa.literal(_MAGIC).concat(label).concat(f":{rest}")
-    cut = sa.func.substr(value, 1, sa.func.length(label) + len(_MAGIC) + 1 + length)
-    return cut.is_not_distinct_from(beginning)

@@ -19,7 +19,8 @@ class Reader:
     """Gives the rows for which a condition holds, in the order of their keys.
 
     Pages go by the key, so that each costs the same, and rows that come and go meanwhile don't
-    shift the others. Nothing is held between two pages.
+    shift the others. Nothing is held between two pages. Rows without a value, and those that the
+    layout's `where` leaves out, are never read.
 
     Args:
         engine: Where the table is.
@@ -42,8 +43,10 @@ class Reader:
         self._engine = engine
         self._layout = layout
         self._size = size
-        self._statement = self._build(condition, rows, after=False)
-        self._next = self._build(condition, rows, after=True)
+        self._conditions = layout.present + ([] if condition is None else [condition])
+        self._rows = rows
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._statements: dict[tuple[bool, ...] | None, sa.Select[Any]] = {None: self._build(None)}
 
     def page(self, after: Key | None) -> list[Row]:
         """Read the page that begins behind a key, or the first one.
@@ -51,8 +54,8 @@ class Reader:
         Raises:
             SQLAlchemyError: The database failed.
         """
+        statement = self._statement(after)
         given = {f"after_{index}": sent(part) for index, part in enumerate(after or ())}
-        statement = self._statement if after is None else self._next
         with self._engine.connect() as connection:
             rows = connection.execute(statement, {**given, "size": self._size}).all()
         return [tuple(row[:-1]) for row in rows]
@@ -64,33 +67,45 @@ class Reader:
             yield rows
             after = self._layout.key_of(rows[-1])
 
-    def _mark(self, name: str, kind: sa.types.TypeEngine[Any]) -> sa.ColumnElement[Any]:
-        mark = sa.bindparam(name, type_=kind)
-        is_text = isinstance(kind, sa.Text) and self._engine.dialect.name == "sqlite"
-        return sa.cast(mark, kind) if is_text else mark
+    def _statement(self, after: Key | None) -> sa.Select[Any]:
+        # In SQLite any column holds anything; only text may have to be sent as its bytes.
+        kinds = None if after is None else tuple(isinstance(part, str) for part in after)
+        statement = self._statements.get(kinds)
+        if statement is None:
+            statement = self._statements[kinds] = self._build(kinds)
+        return statement
 
-    def _build(
-        self, condition: sa.ColumnElement[bool] | None, rows: int, *, after: bool
-    ) -> sa.Select[tuple[object, ...]]:
+    def _mark(self, name: str, kind: sa.types.TypeEngine[Any], is_text: bool) -> Any:
+        if not self._is_sqlite:
+            return sa.bindparam(name, type_=kind)
+        mark = sa.bindparam(name, type_=sa.types.NULLTYPE)
+        return sa.cast(mark, sa.Text) if is_text else mark
+
+    def _build(self, after: tuple[bool, ...] | None) -> sa.Select[Any]:
         table, layout = self._layout.table, self._layout
         key = [table.c[name] for name in layout.key]
-        page = sa.select(*(table.c[name] for name in layout.columns)).order_by(*key).limit(rows)
-        if condition is not None:
-            page = page.where(condition)
-        if after:
-            marks = [self._mark(f"after_{index}", c.type) for index, c in enumerate(key)]
+        # Names of our own: the table's columns may have any.
+        read = [layout.selected(name).label(f"c{i}") for i, name in enumerate(layout.columns)]
+        order = [column.label(f"k{index}") for index, column in enumerate(key)]
+        page = sa.select(*read, *order).order_by(*key).limit(self._rows).where(*self._conditions)
+        if after is not None:
+            marks = [
+                self._mark(f"after_{index}", column.type, is_text)
+                for index, (column, is_text) in enumerate(zip(key, after, strict=True))
+            ]
             page = page.where(sa.tuple_(*key) > sa.tuple_(*marks))
         inner = page.subquery("page")
+        keys = [inner.c[f"k{index}"] for index in range(len(key))]
         # The sum of the sizes before each row: the page ends where it would grow too large.
-        length = sa.func.length if self._engine.dialect.name == "sqlite" else sa.func.octet_length
-        size = sa.func.coalesce(length(inner.c[layout.value]), 0)
-        order = [inner.c[name] for name in layout.key]
-        before = (sa.func.sum(size).over(order_by=order, rows=(None, 0)) - size).label("before")
+        length = sa.func.length if self._is_sqlite else sa.func.octet_length
+        value = inner.c[f"c{layout.columns.index(layout.value)}"]
+        size = sa.func.coalesce(length(value), 0)
+        before = (sa.func.sum(size).over(order_by=keys, rows=(None, 0)) - size).label("before")
         sized = sa.select(*inner.c, before).subquery("sized")
         return (
-            sa.select(*sized.c)
+            sa.select(*(sized.c[f"c{index}"] for index in range(len(read))), sized.c.before)
             .where(sized.c.before < sa.bindparam("size", type_=sa.BigInteger))
-            .order_by(*(sized.c[name] for name in layout.key))
+            .order_by(*(sized.c[f"k{index}"] for index in range(len(key))))
         )
 
 
@@ -98,10 +113,13 @@ def reread(connection: sa.Connection, layout: Layout, keys: list[Key]) -> dict[K
     """Read rows again by their keys; those that are gone are missing."""
     table = layout.table
     found: dict[Key, Row] = {}
-    wanted = sa.select(*(table.c[name] for name in layout.columns))
-    key = sa.tuple_(*(table.c[name] for name in layout.key))
+    wanted = sa.select(*(layout.selected(name) for name in layout.columns))
+    columns = [table.c[name] for name in layout.key]
+    key = columns[0] if len(columns) == 1 else sa.tuple_(*columns)
     for start in range(0, len(keys), _KEYS_PER_STATEMENT):
-        chunk = keys[start : start + _KEYS_PER_STATEMENT]
+        chunk: list[Any] = list(keys[start : start + _KEYS_PER_STATEMENT])
+        if len(columns) == 1:
+            chunk = [part for (part,) in chunk]
         for row in connection.execute(wanted.where(key.in_(chunk))):
             found[layout.key_of(row)] = tuple(row)
     return found

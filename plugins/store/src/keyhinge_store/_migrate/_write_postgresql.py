@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
+from keyhinge_store._cells import Cell
 from keyhinge_store._layout import Key, Layout
 from keyhinge_store._migrate._convert import Change
 from keyhinge_store._migrate._writer import AlteredError
@@ -35,6 +37,11 @@ class PostgresqlWriter:
     def __init__(self, engine: sa.Engine, layout: Layout) -> None:
         self._engine = engine
         self._layout = layout
+        self._arrays = [
+            (f"{sign}{index}", _WRITERS.get(layout.cell(name).kind))
+            for sign, names in (("r", layout.columns), ("n", layout.codec.columns))
+            for index, name in enumerate(names)
+        ]
         self._statement = sa.text(_statement(engine.dialect, layout)).bindparams(
             sa.bindparam("moment", type_=sa.DateTime(timezone=True))
         )
@@ -53,12 +60,11 @@ class PostgresqlWriter:
             SQLAlchemyError: The database failed or refused.
         """
         read = zip(*(change.row for change in changes), strict=True)
-        values = [change.value for change in changes]
-        sent: dict[str, object] = {f"c{index}": _array(part) for index, part in enumerate(read)}
-        sent["section"] = _array(value.section for value in values)
-        sent["key_id"] = _array(value.key_id for value in values)
-        sent["version"] = _array(value.version for value in values)
-        sent["value"] = _array(change.text for change in changes)
+        new = zip(*(change.cells for change in changes), strict=True)
+        sent: dict[str, object] = {
+            name: _array(part, write)
+            for (name, write), part in zip(self._arrays, (*read, *new), strict=True)
+        }
         sent["moment"] = now()
         connection = self._engine.connect().execution_options(isolation_level="READ COMMITTED")
         with connection, connection.begin():
@@ -69,11 +75,21 @@ class PostgresqlWriter:
         return {tuple(row[:-1]) for row in written}
 
 
-def _array(items: Iterable[str | None]) -> str:
-    """Write an array of text as PostgreSQL reads it: 5 times as fast as the driver does it.
+def _bytes(item: bytes) -> str:
+    return "\\x" + item.hex()
+
+
+# How PostgreSQL reads what Python has, where that isn't text already.
+_WRITERS: Mapping[str, Callable[[Any], str]] = {"integer": str, "uuid": str, "bytes": _bytes}
+
+
+def _array(items: Iterable[Any], write: Callable[[Any], str] | None) -> str:
+    """Write an array as PostgreSQL reads it: 5 times as fast as the driver does it.
 
     Source: PostgreSQL's manual, "Array Input and Output Syntax".
     """
+    if write is not None:
+        items = [None if item is None else write(item) for item in items]
     quoted = [
         "NULL" if item is None else '"' + item.replace("\\", r"\\").replace('"', r"\"") + '"'
         for item in items
@@ -84,36 +100,41 @@ def _array(items: Iterable[str | None]) -> str:
 def _statement(dialect: sa.Dialect, layout: Layout) -> str:
     prepare = dialect.identifier_preparer
     table = _in_text(prepare.format_table(layout.table))
-    names = layout.table.c.keys()
-    quoted = {name: _in_text(prepare.quote(name)) for name in names}
-    place = {name: f"c{index}" for index, name in enumerate(layout.columns)}
-    new = ("section", "key_id", "version", "value")
-    written = dict(zip((*layout.labels, layout.value), new, strict=True))
+    quoted = {name: _in_text(prepare.quote(name)) for name in layout.table.columns.keys()}  # noqa: SIM118 - no dict
+    place = {name: f"r{index}" for index, name in enumerate(layout.columns)}
+    new = {name: f"n{index}" for index, name in enumerate(layout.codec.columns)}
 
-    sent = [*place.values(), *(f"new_{name}" for name in new)]
-    arrays = [f"CAST(:{name} AS text[])" for name in (*place.values(), *new)]
+    sent = [(each, layout.cell(name)) for part in (place, new) for name, each in part.items()]
+    arrays = ", ".join(f"CAST(:{each} AS {_in_text(cell.sql_type)}[])" for each, cell in sent)
     same_row = " AND ".join(f"t.{quoted[name]} = s.{place[name]}" for name in layout.key)
-    # Byte by byte, whatever the column's collation thinks is equal; and NULL equals NULL.
-    guard = " AND ".join(
-        f't.{quoted[name]} COLLATE "C" IS NOT DISTINCT FROM s.{place[name]}'
-        for name in layout.columns
-    )
-    changes = [f"{quoted[name]} = s.new_{source}" for name, source in written.items()]
+    guard = " AND ".join(_same(layout.cell(n), quoted[n], place[n]) for n in layout.columns)
+    as_sent = " AND ".join(_same(layout.cell(n), quoted[n], new[n]) for n in new)
+    changes = [f"{quoted[name]} = s.{source}" for name, source in new.items()]
     if layout.encrypted_at is not None:
         changes.append(f"{quoted[layout.encrypted_at]} = :moment")
-    returned = ", ".join(f"t.{quoted[name]}" for name in layout.key)
-    as_sent = " AND ".join(
-        f't.{quoted[name]} COLLATE "C" IS NOT DISTINCT FROM s.new_{source}'
-        for name, source in written.items()
-    )
+    returned = ", ".join(_returned(layout.cell(name), quoted[name]) for name in layout.key)
     return (
-        f"WITH sent ({', '.join(sent)}) AS "  # noqa: S608 - every name is quoted
-        f"(SELECT * FROM unnest({', '.join(arrays)})), "
+        f"WITH sent ({', '.join(each for each, _ in sent)}) AS "  # noqa: S608 - every name is quoted
+        f"(SELECT * FROM unnest({arrays})), "
         f"free AS (SELECT s.* FROM sent AS s JOIN {table} AS t ON {same_row} "
         f"WHERE {guard} FOR NO KEY UPDATE OF t SKIP LOCKED) "
         f"UPDATE {table} AS t SET {', '.join(changes)} FROM free AS s WHERE {same_row} "
         f"RETURNING {returned}, ({as_sent}) AS as_sent"
     )
+
+
+def _same(cell: Cell, column: str, sent: str) -> str:
+    """Compare byte by byte, whatever the column's collation thinks is equal; NULL equals NULL."""
+    if cell.kind in ("integer", "uuid", "bytes"):
+        return f"t.{column} IS NOT DISTINCT FROM s.{sent}"
+    if cell.sql_type == "text":
+        return f't.{column} COLLATE "C" IS NOT DISTINCT FROM s.{sent}'
+    ours, theirs = f"CAST(t.{column} AS text)", f"CAST(s.{sent} AS text)"
+    return f'{ours} COLLATE "C" IS NOT DISTINCT FROM {theirs}'
+
+
+def _returned(cell: Cell, column: str) -> str:
+    return f"CAST(t.{column} AS text)" if cell.kind == "other" else f"t.{column}"
 
 
 def _in_text(quoted: str) -> str:

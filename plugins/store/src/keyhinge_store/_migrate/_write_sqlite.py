@@ -54,7 +54,7 @@ class SqliteWriter:
         moment = now().strftime("%Y-%m-%d %H:%M:%S.%f")
         stamp = () if self._layout.encrypted_at is None else (moment,)
         sent = [
-            (*_labels(change), change.text, *stamp, *self._layout.key_of(change.row), *change.row)
+            (*change.cells, *stamp, *self._layout.key_of(change.row), *change.row)
             for change in changes
         ]
         # AUTOCOMMIT leaves the transaction to us: the driver's own BEGIN would take no lock yet.
@@ -105,10 +105,6 @@ class SqliteWriter:
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
 
 
-def _labels(change: Change) -> tuple[str, str, str]:
-    return change.value.section, change.value.key_id, change.value.version
-
-
 def _roll_back(connection: sa.Connection) -> None:
     # SQLite has rolled back by itself after some errors; then there is nothing to roll back.
     with contextlib.suppress(sa.exc.SQLAlchemyError):
@@ -117,7 +113,7 @@ def _roll_back(connection: sa.Connection) -> None:
 
 def _statement(dialect: sa.Dialect, layout: Layout) -> str:
     prepare = dialect.identifier_preparer
-    changes = [f"{prepare.quote(name)} = ?" for name in (*layout.labels, layout.value)]
+    changes = [f"{prepare.quote(name)} = ?" for name in layout.codec.columns]
     if layout.encrypted_at is not None:
         changes.append(f"{prepare.quote(layout.encrypted_at)} = ?")
     same_row = [f"{prepare.quote(name)} = ?" for name in layout.key]

@@ -29,6 +29,4 @@ class Writer(Protocol):
 
 def holds(layout: Layout, row: Row, change: Change) -> bool:
     """Tell whether a row holds what a change wanted to write."""
-    value = change.value
-    labels = (value.section, value.key_id, value.version)
-    return layout.text_of(row) == change.text and layout.labels_of(row) == labels
+    return layout.cells_of(row) == change.cells

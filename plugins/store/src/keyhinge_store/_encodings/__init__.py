@@ -1,0 +1,5 @@
+"""The encodings: one small class for each."""
+
+from keyhinge_store._encodings._own import OwnCodec
+
+__all__ = ["OwnCodec"]
