@@ -196,9 +196,11 @@ def matrix(session: nox.Session) -> None:
 def provider(session: nox.Session, name: str) -> None:
     """Core's tests and one provider's, with no other plugin installed."""
     names = closure(name)
-    install(session, "test-core", names=names)
+    short = name.removeprefix("keyhinge-")
+    services = [group for group in PROJECT["dependency-groups"] if group == f"test-{short}"]
+    install(session, "test-core", *services, names=names)
     session.run("python", "-I", "dev/check_installed.py", "--editable-allowed", *names)
-    pytest(session, "tests/core", f"tests/{name.removeprefix('keyhinge-')}")
+    pytest(session, *PARALLEL, "tests/core", f"tests/{short}")
 
 
 @nox.session

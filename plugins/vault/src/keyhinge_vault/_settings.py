@@ -192,7 +192,7 @@ def _malformed(own: VaultSettings) -> dict[str, str]:
         ("endpoint", own.endpoint, endpoint_problem),
         ("mount", mount, mount_problem),
         ("authMount", own.auth_mount and own.auth_mount.strip("/"), _auth_mount_problem),
-        ("namespace", own.namespace and own.namespace.strip("/"), namespace_problem),
+        ("namespace", own.namespace.strip("/") if own.namespace else None, namespace_problem),
         ("proxy", own.proxy and own.proxy.reveal(), proxy_problem),
     ]
     looks += [("decryptKeyIDs", name, key_name_problem) for name in own.decrypt_key_ids]
