@@ -18,9 +18,8 @@ from keyhinge import EncryptedValue, KeyManager, OperationError, ThrottledError,
 from keyhinge_vault import vault
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from tests.vault._openbao import Bao, Tls
+    from typing_extensions import Self
 
 
 class Traffic:
