@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.vault import _openbao
     from tests.vault._openbao import Bao, Relay, Tls, TokenReviewStub
 
+    from keyhinge_vault._provider import VaultProvider
     from keyhinge_vault._session import Session
 else:
     # There's no package `tests` at run time that could be relied on (import mode importlib, and
@@ -104,6 +105,29 @@ def open_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
     for thread in threading.enumerate():
         if thread.name == "keyhinge-vault-renewal":
             thread.join(10)
+
+
+@pytest.fixture
+def open_provider(tmp_path: Path) -> Iterator[Callable[..., VaultProvider]]:
+    """Open a provider from the configuration's keys: `open_provider(url, {"keyID": …})`."""
+    from keyhinge import Secret
+    from keyhinge_vault._provider import configure
+    from keyhinge_vault._settings import VaultSettings
+
+    opened: list[VaultProvider] = []
+
+    def make(url: str, keys: Mapping[str, Any]) -> VaultProvider:
+        values: dict[str, Any] = {"endpoint": url, "timeout": 5.0, "retryFor": 5.0, **keys}
+        for name in ("token", "password", "secretID"):
+            if isinstance(values.get(name), str):
+                values[name] = Secret(values[name])
+        provider = configure(VaultSettings(**values), cast("Any", FakeSection(tmp_path)))
+        opened.append(provider)
+        return provider
+
+    yield make
+    for provider in opened:
+        provider.keyhinge_close()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from keyhinge_vault._errors import ServiceError
 from keyhinge_vault._names import api_path
 from keyhinge_vault._probe import Probe
 from keyhinge_vault._retry import Patience
@@ -163,6 +164,25 @@ class Keys:
             lambda: key.usable(sealing=sealing),
             lambda: self._find_out(key, patience, int(version), sealing=sealing),
         )
+
+    def failed(
+        self, key: Key, error: ServiceError, patience: Patience, *, sealing: bool = False
+    ) -> ServiceError:
+        """Take from a failure what it tells of a key; give what the failure really is.
+
+        Where the token may only update, encrypting with a key that is gone is "denied": to the
+        server it would be making one.
+        """
+        failure = error.copy()
+        if sealing and failure.kind == "denied":
+            try:
+                Probe(self._session, patience, key).look(max(1, key.highest))
+            except ServiceError as other:
+                if other.kind == "no-key":
+                    failure = other.copy()
+        if failure.kind == "no-key":
+            key.forget()  # it may come back as another kind
+        return failure
 
     def _find_out(self, key: Key, patience: Patience, version: int, *, sealing: bool) -> Mode:
         probe = Probe(self._session, patience, key)

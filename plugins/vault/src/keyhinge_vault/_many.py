@@ -141,12 +141,18 @@ class Many:
             return [error.copy()] * len(items)
         bodies = [_body(work, item, mode) for item in items]
         good = [body for body in bodies if isinstance(body, dict)]
-        answers = iter(
-            self._batches[work.verb].send(
-                getattr(key, work.verb), good, lambda result: work.read(key, result), patience
-            )
+        path = getattr(key, work.verb)
+        answers = self._batches[work.verb].send(
+            path, good, lambda result: work.read(key, result), patience
         )
-        return [next(answers) if isinstance(body, dict) else body for body in bodies]
+        if answers and isinstance(answers[-1], ServiceError):
+            # Only the last one: where a request failed as a whole, the rest did as well.
+            failure = self._keys.failed(key, answers[-1], patience, sealing=work is _ENCRYPT)
+            if failure.kind != answers[-1].kind:
+                denied = answers[-1].kind
+                answers = [failure if _is(answer, denied) else answer for answer in answers]
+        these = iter(answers)
+        return [next(these) if isinstance(body, dict) else body for body in bodies]
 
     def _changed(self, work: _Work, key: Key, results: list[Any]) -> list[int]:
         """Give what has to be done again, since the key isn't what it was found to be."""
@@ -168,6 +174,10 @@ class Many:
         namespace = self._session.connection.server.namespace
         request = f"update on {getattr(key, verb)}"
         return operation_error(error, request=request, namespace=namespace, operation=verb)
+
+
+def _is(answer: object, kind: str) -> bool:
+    return isinstance(answer, ServiceError) and answer.kind == kind
 
 
 def _body(work: _Work, item: Encrypt | Decrypt, mode: Mode) -> dict[str, str] | OperationError:

@@ -89,7 +89,7 @@ class Transit:
                 answer = self._session.request("POST", key.encrypt, json=body, patience=patience)
             except ServiceError as error:
                 if last or error.kind not in CHANGED:
-                    raise error.with_traceback(None) from None
+                    raise self._keys.failed(key, error, patience, sealing=True) from None
                 key.forget()
                 continue
             refuse_ignored(answer)
@@ -115,7 +115,7 @@ class Transit:
                 answer = self._session.request("POST", key.decrypt, json=body, patience=patience)
             except ServiceError as error:
                 if last or error.kind not in CHANGED:
-                    raise error.with_traceback(None) from None
+                    raise self._keys.failed(key, error, patience) from None
                 key.forget()
                 continue
             refuse_ignored(answer)
