@@ -59,7 +59,7 @@ find_pyenv_pythons()
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # test what is there; a missing Python is reported
 PYTHONS = pythons()
 NEWEST = [version for version in PYTHONS if shutil.which(f"python{version}")][-1:]
-# What talks to key services is slow, and the same on every Python between the oldest and the newest.
+# What talks to key services is slow: it runs on the oldest and on the newest Python.
 SERVICES = ("tests/aws", "tests/vault", "tests/integration")
 # Many tests wait for a database or a process: two at a time take little more than half as long.
 PARALLEL = ("--numprocesses", "2", "--dist", "worksteal")
@@ -200,7 +200,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("name", PROVIDERS, ids=[name.removeprefix("keyhinge-") for name in PROVIDERS])
 def provider(session: nox.Session, name: str) -> None:
-    """One provider's tests with no other plugin installed; core's too, where they need no server."""
+    """One provider's tests with no other plugin installed; core's too, if that is quick."""
     names = closure(name)
     short = name.removeprefix("keyhinge-")
     services = [group for group in PROJECT["dependency-groups"] if group == f"test-{short}"]
