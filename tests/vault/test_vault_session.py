@@ -649,3 +649,23 @@ def replace(path: Path, text: str) -> None:
     other = path.with_suffix(".new")
     other.write_text(text)
     other.replace(path)
+
+
+def test_a_thread_that_cannot_start_costs_nothing_but_renewal(
+    bao: Bao, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """A container's limit on threads mustn't fail an operation whose login worked."""
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    from keyhinge import KeyManager
+    from keyhinge_vault import _renewal, vault
+
+    monkeypatch.setattr(_renewal.Renewal, "start", no_thread)
+    key = bao.key()
+    block = {"endpoint": bao.url, "keyID": key, **bao.userpass([bao.transit_policy(key)])}
+    config = {"keyManagement": {"provider": "vault", "vault": block}}
+    with KeyManager.open(config, providers={"vault": vault}, environ={}) as keys:
+        assert keys.decrypt(keys.encrypt(b"x", context={}), context={}) == b"x"
+    assert any(getattr(r, "event", "") == "keyhinge.vault.no_renewal" for r in caplog.records)

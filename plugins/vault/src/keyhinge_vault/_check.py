@@ -23,6 +23,8 @@ __all__ = ["check"]
 _STATES = frozenset({429, 472, 473, 501, 503})
 _SKEW_SECONDS = 60
 _SOON = timedelta(days=14)
+_LONGEST_TTL = 100 * 365 * 86400
+"""Seconds; what is longer doesn't end."""
 
 
 def check(provider: VaultProvider) -> CheckReport:
@@ -70,7 +72,7 @@ def _server(provider: VaultProvider) -> Iterator[Finding]:
 def _clock(date: str) -> Iterator[Finding]:
     try:
         theirs = parsedate_to_datetime(date)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return
     if theirs.tzinfo is None:
         theirs = theirs.replace(tzinfo=timezone.utc)
@@ -103,7 +105,7 @@ def _login(provider: VaultProvider) -> Iterator[Finding]:
 
 def _token(method: str, told: dict[str, Any], logs_in: bool) -> Finding:
     found = told.get("ttl")
-    ttl = found if isinstance(found, int) and found > 0 else 0
+    ttl = found if type(found) is int and 0 < found < _LONGEST_TTL else 0
     renewable = told.get("renewable") is True
     data: dict[str, Any] = {"method": method, "ttl": ttl or None, "renewable": renewable}
     policies = told.get("policies")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_keys", "check_policy"]
 
-_EVERYTHING = frozenset({"root", "sudo"})
+_EVERYTHING = frozenset({"root"})
 _ALL: tuple[Purpose, ...] = ("app", "read", "migrate")
 
 
@@ -88,8 +88,8 @@ def _key(provider: VaultProvider, key: Key) -> Iterator[Finding]:
         "binds": mode,
     }
     message = (
-        f"key {key.name}: {data['type']}, version {latest} encrypts, versions from {oldest} on "
-        f"decrypt; the context is bound as {mode}"
+        f"key {key.name}: {data['type']}, version {data['latest_version']} encrypts, versions from "
+        f"{data['min_decryption_version']} on decrypt; the context is bound as {mode}"
     )
     yield Finding("ok", "transit-key", message, data)
     for setting, text in (

@@ -84,7 +84,8 @@ class Probe:
         else:
             if data.get("convergent_encryption") is True:
                 raise ServiceError("convergent")
-            if data.get("type") not in AEAD_TYPES:
+            found = data.get("type")
+            if not isinstance(found, str) or found not in AEAD_TYPES:
                 raise ServiceError("key-type" if data else "answer")
             return "context" if data.get("derived") is True else "associated_data"
         return self._look_blindly(version)

@@ -319,8 +319,15 @@ class Session:
             renewal.stop()
         if lease.expires is None or not (lease.renewable or self.credentials.logs_in):
             return  # it needs nobody, or nobody can help
-        self._renewal = Renewal(self, lease, self._clock)
-        self._renewal.start()
+        renewal = Renewal(self, lease, self._clock)
+        try:
+            renewal.start()
+        except RuntimeError:
+            # No thread is to be had. The login is good all the same, and its end brings another.
+            text = "no thread can be started that renews the token; its end brings another login"
+            self.say("no_renewal", logging.WARNING, text)
+            return
+        self._renewal = renewal
 
     def renew(self, lease: Lease) -> float:
         """Renew a token; for the renewal's thread.
@@ -417,8 +424,14 @@ class Session:
         raise TypeError(msg)
 
 
+_REFUSED_LOGINS = frozenset(
+    {"denied", "bad-request", "no-key", "ciphertext", "too-old", "no-version", "needs-context"}
+)
+
+
 def _refused(error: ServiceError) -> ServiceError:
     """Say of a refused login that it was one; the servers do it with several statuses."""
-    if error.kind in {"denied", "bad-request", "no-key"}:
+    # A login has no ciphertext and no key: whatever its refusal reads like, it isn't about those.
+    if error.kind in _REFUSED_LOGINS:
         return ServiceError("bad-login", status=error.status, request_id=error.failure.request_id)
     return error.with_traceback(None)
