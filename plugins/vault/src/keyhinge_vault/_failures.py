@@ -9,6 +9,14 @@ from collections.abc import Iterator
 __all__ = ["kind_of_exception"]
 
 _DEEPEST = 12
+# `HTTPException` itself is what http.client raises at more than a hundred headers.
+_NO_HTTP = {
+    "BadStatusLine",
+    "HTTPException",
+    "HeaderParsingError",
+    "LineTooLong",
+    "UnknownProtocol",
+}
 
 
 def kind_of_exception(error: BaseException, over: str = "") -> str:
@@ -35,7 +43,7 @@ def kind_of_exception(error: BaseException, over: str = "") -> str:
     tls = [cause for cause in causes if isinstance(cause, ssl.SSLError)]
     if tls:
         return "tls-alert" if not any(map(_ended, tls)) else "connection"
-    if names & {"LineTooLong", "BadStatusLine", "HeaderParsingError", "UnknownProtocol"}:
+    if names & _NO_HTTP:
         return "answer" if "RemoteDisconnected" not in names else "connection"
     if any(isinstance(cause, OSError) for cause in causes) or "IncompleteRead" in names:
         return "connection"
