@@ -192,6 +192,16 @@ class _TLSConnection(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return _connect(self._dns_host, self.port, self.socket_options)
 
+    def _tunnel(self) -> None:
+        sock = self.sock
+        try:
+            super()._tunnel()
+        except BaseException:
+            # Python 3.10 leaves a proxy's refusal open, and with it the socket.
+            if sock is not None and (descriptor := sock.detach()) >= 0:
+                socket.close(descriptor)
+            raise
+
     def connect(self) -> None:
         super().connect()
         # urllib3 would warn at each request where certificates aren't verified; we did once.
