@@ -265,3 +265,6 @@ class TestBroken:
 
         error = ask(behave)
         assert (error.kind, error.retry) == ("connection", True)
+        # That is how it looks when a server refuses a body that is too large for it.
+        error = ask(behave, None, {"plaintext": "A" * (40 << 20)})
+        assert (error.kind, error.retry) == ("too-large", False)

@@ -38,7 +38,7 @@ class Budget:
         size: Bytes of the answer, headers included.
     """
 
-    __slots__ = ("connect_seconds", "deadline", "over", "peer", "size")
+    __slots__ = ("connect_seconds", "deadline", "over", "peer", "sent", "size")
 
     def __init__(self, seconds: float, connect_seconds: float, size: int) -> None:
         self.deadline = time.monotonic() + seconds
@@ -48,6 +48,8 @@ class Budget:
         """What there was too much of: "time" or "size"."""
         self.peer: bytes | None = None
         """The server's certificate, if this request made a TLS connection."""
+        self.sent = False
+        """Whether anything was sent; if not, there was no connection."""
 
     def seconds(self) -> float:
         """Give the seconds that are left.
@@ -124,6 +126,7 @@ class BoundedSocket(socket.socket):
         """Send it all, for as long as there is time; Python counts the time-out for all of it."""
         budget = _budget()
         if budget is not None:
+            budget.sent = True
             self.settimeout(budget.seconds())
         super().sendall(*args, **kwargs)
 
@@ -152,6 +155,7 @@ class BoundedTLSSocket(ssl.SSLSocket):
         """Send a part; `sendall` calls this as often as it takes."""
         budget = _budget()
         if budget is not None:
+            budget.sent = True
             self.settimeout(budget.seconds())
         return super().send(*args, **kwargs)
 

@@ -28,6 +28,11 @@ THREADS = 64
 _SMALL = 1 << 20
 _LARGEST = 96 << 20
 _PIECE = 1 << 18
+_SERVERS_LIMIT = 32 << 20
+"""Bytes of a request that the servers take unless they are told otherwise.
+
+Source: the listener's `max_request_size` in Vault's and OpenBao's documentation.
+"""
 
 
 class Asked(NamedTuple):
@@ -126,7 +131,11 @@ def send(session: Session, server: Server, asked: Asked) -> Received | ServiceEr
                     return ServiceError("redirect", status=status)
                 status, content, headers = _exchange(session, asked, target, budget)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not come out
-        return ServiceError(kind_of_exception(error, budget.over), type=type(error).__name__)
+        kind = kind_of_exception(error, budget.over)
+        if kind == "connection" and budget.sent and len(asked.body or b"") > _SERVERS_LIMIT:
+            # The server answers 413 and closes while we still send: often its answer is lost.
+            kind = "too-large"
+        return ServiceError(kind, type=type(error).__name__)
     if status in REDIRECTS:
         return ServiceError("redirect", status=status)
     return Received(status, content, headers, budget.peer)
