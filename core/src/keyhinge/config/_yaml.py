@@ -43,6 +43,8 @@ _REASONS = (
     ("sequence entries are not allowed", "a list can't begin here; check the indentation"),
     ("control characters are not allowed", "there is a control character"),
     ("special characters are not allowed", "there is a control character"),
+    # libyaml looks ahead, and from 0.2.6 on it has a bound of its own, at a thousand.
+    ("exceeded maximum nesting depth", f"it is nested deeper than {MAX_DEPTH} levels"),
 )
 
 
