@@ -200,14 +200,15 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("name", PROVIDERS, ids=[name.removeprefix("keyhinge-") for name in PROVIDERS])
 def provider(session: nox.Session, name: str) -> None:
-    """One provider's tests with no other plugin installed; core's too, if that is quick."""
+    """One provider with no other plugin installed: its tests and core's, or the kit if it is slow."""
     names = closure(name)
     short = name.removeprefix("keyhinge-")
     services = [group for group in PROJECT["dependency-groups"] if group == f"test-{short}"]
     install(session, "test-core", *services, names=names)
     session.run("python", "-I", "dev/check_installed.py", "--editable-allowed", *names)
-    core = () if services else ("tests/core",)
-    pytest(session, *PARALLEL, *core, f"tests/{short}")
+    # Alone it has to do all that a provider must; the rest of a slow suite has run already.
+    kit = f"tests/{short}/test_{short}_conformance.py"
+    pytest(session, *PARALLEL, *([kit] if services else ["tests/core", f"tests/{short}"]))
 
 
 @nox.session
