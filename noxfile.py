@@ -200,7 +200,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("name", PROVIDERS, ids=[name.removeprefix("keyhinge-") for name in PROVIDERS])
 def provider(session: nox.Session, name: str) -> None:
-    """One provider with no other plugin installed: its tests and core's, or the kit if it is slow."""
+    """One provider with no other plugin: its tests and core's, or the kit where it is slow."""
     names = closure(name)
     short = name.removeprefix("keyhinge-")
     services = [group for group in PROJECT["dependency-groups"] if group == f"test-{short}"]
