@@ -170,6 +170,56 @@ class TestSizes:
         assert error.failure.code == "too-large"
         assert not error.retryable
 
+    def test_one_item_that_is_too_large_leaves_the_others_together(
+        self, start_bao: Callable[..., Bao], relay_to: RelayTo, open_provider: Open
+    ):
+        """What the server refused for one value's sake isn't a limit of later batches."""
+        bao = start_bao("inmem", listener="max_request_size = 1048576")
+        relay, key = relay_to(bao.url), bao.key()
+        provider = open_provider(relay.url, {"keyID": key, "token": bao.root_token})
+        provider.keyhinge_encrypt_many(numbered(300))
+        relay.seen.clear()
+        provider.keyhinge_encrypt_many(numbered(300))
+        usual = len(relay.seen)
+        items = numbered(300)
+        for place in (0, 150, 299):
+            items[place] = Encrypt(bytes(2_000_000), CONTEXT)
+        results = provider.keyhinge_encrypt_many(items)
+        failed = [n for n, result in enumerate(results) if not isinstance(result, Sealed)]
+        assert failed == [0, 150, 299]
+        for verb in ("again", "and again"):
+            relay.seen.clear()
+            values_of(provider.keyhinge_encrypt_many(numbered(300)))
+            assert len(relay.seen) <= usual, verb
+
+    @pytest.mark.parametrize("message", ["JSON string exceeds allowed maximum length", ""])
+    def test_a_string_that_is_too_long(self, provider: VaultProvider, relay: Relay, message: str):
+        """As newer versions of Vault refuse one, and a proxy before any of them."""
+        provider.keyhinge_encrypt_many(numbered(160))
+        relay.seen.clear()
+        provider.keyhinge_encrypt_many(numbered(160))
+        usual = len(relay.seen)
+
+        def refuse(seen: Seen) -> Any:
+            if max(len(item.get("plaintext", "")) for item in seen.json["batch_input"]) < 5000:
+                return None
+            body = json.dumps({"errors": [message]}).encode() if message else b"<html>"
+            return (400 if message else 413), {}, body
+
+        relay.intercept = refuse
+        items = numbered(160)
+        items[77] = Encrypt(bytes(5000), CONTEXT)
+        results = provider.keyhinge_encrypt_many(items)
+        failed = [n for n, result in enumerate(results) if not isinstance(result, Sealed)]
+        assert failed == [77]
+        error = results[77]
+        assert isinstance(error, OperationError)
+        assert error.failure is not None
+        assert error.failure.code == "too-large"
+        relay.seen.clear()
+        values_of(provider.keyhinge_encrypt_many(numbered(160)))
+        assert len(relay.seen) == usual
+
     def test_large_values(self, provider: VaultProvider):
         """More than any request takes in all."""
         items = [Encrypt(bytes([n]) * (5 << 20), CONTEXT) for n in range(9)]

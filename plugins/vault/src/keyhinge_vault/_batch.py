@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from keyhinge_vault._answer import Answer
 from keyhinge_vault._errors import ServiceError, classify
@@ -29,6 +29,37 @@ than `max_request_size` the server hangs up instead of saying so, and more gains
 _OF_CHUNK = frozenset({"bad-request", "answer", "answer-size", "too-large", "ciphertext", "client"})
 
 
+class _Limits(NamedTuple):
+    """What a request may hold, as far as it is known.
+
+    Attributes:
+        strings: So many strings are sent.
+        refused: So many were too many.
+        bytes: So many bytes are sent.
+    """
+
+    strings: int = _FIRST_STRINGS
+    refused: int = _MOST_STRINGS + 1
+    bytes: int = _BYTES
+
+    def doubled(self, passed: int) -> _Limits:
+        """A server that takes so many may take more, if it didn't refuse that many before."""
+        if passed + 3 > self.strings and self.strings * 2 < self.refused:
+            return self._replace(strings=self.strings * 2)
+        return self
+
+    def halved(self, error: _TooLargeError | ServiceError, strings: int, size: int) -> _Limits:
+        """Give what is tried after a request of this size was too large."""
+        of_bytes = getattr(error, "of_bytes", True)
+        limits = self
+        if of_bytes is not False:
+            limits = limits._replace(bytes=max(1, size // 2))
+        if of_bytes is not True:
+            refused = min(limits.refused, strings)
+            limits = limits._replace(refused=refused, strings=max(1, strings // 2))
+        return limits
+
+
 class Batches:
     """Sends batches to one kind of path; remembers what the server takes.
 
@@ -40,9 +71,7 @@ class Batches:
     def __init__(self, session: Session, *, partial: bool = True) -> None:
         self._session = session
         self._partial = partial
-        self._strings = _FIRST_STRINGS
-        self._refused = _MOST_STRINGS + 1
-        self._bytes = _BYTES
+        self._limits = _Limits()
 
     def send(
         self,
@@ -65,17 +94,22 @@ class Batches:
         results: list[T | ServiceError] = []
         # The server repeats these: an answer to another request, or in another order, is found out.
         tag = token_hex(4)
+        before: _Limits | None = None
         while len(results) < len(items):
             start = len(results)
             chunk, strings, size = self._chunk(items, start, tag)
             answer = self._ask(path, chunk, patience)
             if isinstance(answer, Answer):
                 results += _results(answer, chunk, read)
-                self._passed(strings)
+                self._limits = self._limits.doubled(strings)
             elif answer.kind == "too-large" and len(chunk) > 1:
-                self._shrink(answer, strings, size)
+                before = before or self._limits
+                self._limits = self._limits.halved(answer, strings, size)
             elif answer.kind in _OF_CHUNK:
                 results += [answer] * len(chunk)
+                if answer.kind == "too-large" and before is not None:
+                    # It is this one item, in whatever company: nothing was learned of the others.
+                    self._limits, before = before, None
             else:
                 results += [answer] * (len(items) - start)
         return results
@@ -84,29 +118,17 @@ class Batches:
         """Give the next items that go into a request, how many strings they have, and bytes."""
         chunk: list[Item] = []
         strings = size = 0
+        limits = self._limits
         for number in range(start, len(items)):
             item = {**items[number], "reference": f"{tag}-{number}"}
             its_size = sum(map(len, item.values())) + 64
-            too_many = strings + len(item) > self._strings or size + its_size > self._bytes
+            too_many = strings + len(item) > limits.strings or size + its_size > limits.bytes
             if chunk and too_many:
                 break
             chunk.append(item)
             strings += len(item)
             size += its_size
         return chunk, strings, size
-
-    def _passed(self, strings: int) -> None:
-        """A server that takes so many may take more, if it didn't refuse that many before."""
-        if strings + 3 > self._strings and self._strings * 2 < self._refused:
-            self._strings *= 2
-
-    def _shrink(self, error: _TooLargeError | ServiceError, strings: int, size: int) -> None:
-        of_bytes = getattr(error, "of_bytes", True)
-        if of_bytes is not False:
-            self._bytes = max(1, size // 2)
-        if of_bytes is not True:
-            self._refused = min(self._refused, strings)
-            self._strings = max(1, strings // 2)
 
     def _ask(self, path: str, chunk: list[Item], patience: Patience) -> Answer | ServiceError:
         body: dict[str, Any] = {"batch_input": chunk}
