@@ -366,6 +366,34 @@ class TestRubbish:
         sealed = provider.keyhinge_encrypt_many(numbered(5))
         assert [n for n, x in enumerate(sealed) if not isinstance(x, Sealed)] == [2]
 
+    def test_a_whole_request_that_reads_like_a_wrong_value(
+        self, provider: VaultProvider, relay: Relay
+    ):
+        """It is none where values are sealed, nor where it could be any of several."""
+        values = values_of(provider.keyhinge_encrypt_many(numbered(3)))
+        body = b'{"errors": ["cipher: message authentication failed"]}'
+        relay.intercept = partial(answering, (400, {}, body))
+        for count in (1, 3):
+            sealed = provider.keyhinge_encrypt_many(numbered(count))
+            opened = provider.keyhinge_decrypt_many(to_open(values[:count]))
+            for result in (*sealed, *opened):
+                assert isinstance(result, OperationError)
+                assert result.failure is not None
+                wrong = count == 1 and result in opened
+                assert result.failure.code == ("ciphertext" if wrong else "bad-request")
+
+    def test_an_item_that_is_sealed_has_no_wrong_ciphertext(
+        self, provider: VaultProvider, relay: Relay
+    ):
+        def change(results: list[Any]) -> list[Any]:
+            return [{**results[0], "error": "could not decode ciphertext"}, *results[1:]]
+
+        self.changed(relay, "encrypt", change)
+        one, two = provider.keyhinge_encrypt_many(numbered(2))
+        assert isinstance(one, OperationError)
+        assert not isinstance(one, InvalidCiphertextError)
+        assert isinstance(two, Sealed)
+
     def test_no_json_at_all(self, provider: VaultProvider, relay: Relay):
         for content in (b"", b"<html>", b"[]", b"null", b'{"data": []}', b'{"errors": []}'):
             for status in (200, 400):

@@ -17,6 +17,7 @@ from keyhinge import (
     KeyUnavailableError,
     OperationError,
     Sealed,
+    UnavailableError,
 )
 from keyhinge.testing._support import in_threads
 from keyhinge_vault._keys import EXISTS_SECONDS, PROVEN_SECONDS, Key
@@ -301,6 +302,39 @@ class TestProof:
         assert in_threads(32, work) == []
         assert relay.count(f"transit/keys/{key}") == 1
         assert relay.count(f"transit/encrypt/{key}") == 33
+
+    @pytest.mark.parametrize("derived", [True, False])
+    def test_a_key_that_is_replaced_under_a_proof(
+        self, bao: Bao, relay: Relay, open_provider: Open, derived: bool
+    ):
+        """Then what doesn't open is the proof's own value: nothing is wrong with the caller's."""
+        key = bao.key(derived=derived)
+        token = bao.token([bao.transit_policy(key)])
+        value = value_of(
+            open_provider(bao.url, {"keyID": key, "token": token}).keyhinge_encrypt(b"x", CONTEXT)
+        )
+        provider = open_provider(relay.url, {"keyID": key, "token": token})
+
+        def replace(seen: Seen, reply: Any) -> Any:
+            if f"/encrypt/{key}" in seen.path:
+                delete(bao, key)
+                bao.key(key, derived=derived)
+            return reply
+
+        relay.alter = replace
+        calls: list[Callable[[], Any]] = [
+            lambda: provider.keyhinge_decrypt(value, CONTEXT),
+            lambda: provider.keyhinge_encrypt(b"x", CONTEXT),
+        ]
+        for call in calls:
+            with pytest.raises(UnavailableError) as raised:
+                call()
+            assert raised.value.retryable
+            assert f"update on transit/decrypt/{key}" in str(raised.value)
+        (opened,) = provider.keyhinge_decrypt_many([Decrypt(value, CONTEXT)])
+        assert isinstance(opened, UnavailableError)
+        relay.alter = lambda _, reply: reply
+        provider.keyhinge_encrypt(b"x", CONTEXT)
 
     def test_an_outage_is_not_a_verdict(self, bao: Bao, relay: Relay, open_provider: Open):
         key = bao.key()

@@ -327,6 +327,30 @@ class TestRubbish:
             with pytest.raises(UnavailableError):
                 provider.keyhinge_decrypt(value, CONTEXT)
 
+    def test_words_of_a_wrong_ciphertext_where_none_was_sent(
+        self, bao: Bao, relay_to: Callable[[str], Relay], open_provider: Open, key: str
+    ):
+        """They blame no value, neither after a probe, nor after anything else than a decryption."""
+        relay = relay_to(bao.url)
+        token = bao.token([bao.transit_policy(key)])
+        provider = open_provider(relay.url, {"keyID": key, "token": token, "retryFor": 0.0})
+        body = b'{"errors": ["could not decode base64: invalid ciphertext"]}'
+        relay.intercept = partial(answering, (400, {}, body))
+        calls: list[Callable[[], Any]] = [
+            lambda: provider.keyhinge_encrypt(b"x", CONTEXT),
+            provider.keyhinge_current_key,
+        ]
+        for asked in ("probes", "values"):
+            for call in calls:
+                with pytest.raises(OperationError) as raised:
+                    call()
+                assert not isinstance(raised.value, InvalidCiphertextError), asked
+            relay.intercept = lambda seen: None
+            value = value_of(provider.keyhinge_encrypt(b"x", CONTEXT))
+            relay.intercept = partial(answering, (400, {}, body))
+        with pytest.raises(InvalidCiphertextError):
+            provider.keyhinge_decrypt(value, CONTEXT)
+
     def test_a_warning_that_the_context_was_ignored(
         self, bao: Bao, relay_to: Callable[[str], Relay], open_provider: Open, key: str
     ):

@@ -11,6 +11,7 @@ from keyhinge_vault._errors import ServiceError, classify
 from keyhinge_vault._probe import refuse_ignored
 from keyhinge_vault._retry import Patience
 from keyhinge_vault._session import Session
+from keyhinge_vault._wire import has_ciphertext
 
 __all__ = ["Batches"]
 
@@ -100,7 +101,7 @@ class Batches:
             chunk, strings, size = self._chunk(items, start, tag)
             answer = self._ask(path, chunk, patience)
             if isinstance(answer, Answer):
-                results += _results(answer, chunk, read)
+                results += _results(answer, chunk, read, path)
                 self._limits = self._limits.doubled(strings)
             elif answer.kind == "too-large" and len(chunk) > 1:
                 before = before or self._limits
@@ -131,6 +132,7 @@ class Batches:
         return chunk, strings, size
 
     def _ask(self, path: str, chunk: list[Item], patience: Patience) -> Answer | ServiceError:
+        count = len(chunk)
         body: dict[str, Any] = {"batch_input": chunk}
         if self._partial:
             # Without it the status alone says so if an item fails, and old servers do as well.
@@ -143,7 +145,8 @@ class Batches:
         finally:
             del body, chunk
         if answer.status == 400 and not isinstance(answer.data.get("batch_results"), list):
-            kind = classify(400, answer.errors)
+            # Of several items each has its own error, if it is one of them that doesn't open.
+            kind = _kind(answer.errors, opening=has_ciphertext(path) and count == 1)
             if kind == "too-large":
                 return _TooLargeError(answer.errors)
             return ServiceError(kind, status=400, request_id=answer.request_id)
@@ -165,7 +168,7 @@ class _TooLargeError(ServiceError):
 
 
 def _results(
-    answer: Answer, chunk: list[Item], read: Callable[[dict[str, Any]], T | None]
+    answer: Answer, chunk: list[Item], read: Callable[[dict[str, Any]], T | None], path: str
 ) -> list[T | ServiceError]:
     """Look at a batch's answer: either it is one to this very request, or nothing of it counts."""
     found = answer.data.get("batch_results")
@@ -178,11 +181,20 @@ def _results(
         return [ServiceError("unsupported")] * len(chunk)
     if [result.get("reference") for result in found] != [item["reference"] for item in chunk]:
         return [ServiceError("answer")] * len(chunk)
-    return [_result(result, read) for result in found]
+    opening = has_ciphertext(path)
+    return [_result(result, read, opening=opening) for result in found]
 
 
-def _result(result: dict[str, Any], read: Callable[[dict[str, Any]], T | None]) -> T | ServiceError:
+def _result(
+    result: dict[str, Any], read: Callable[[dict[str, Any]], T | None], *, opening: bool
+) -> T | ServiceError:
     if result.get("error"):
-        return ServiceError(classify(400, [result["error"]]), status=400)
+        return ServiceError(_kind([result["error"]], opening=opening), status=400)
     made = read(result)
     return ServiceError("answer") if made is None else made
+
+
+def _kind(messages: list[Any], *, opening: bool) -> str:
+    """Name what a refusal means; only where values are opened one of them can be the cause."""
+    kind = classify(400, messages)
+    return "bad-request" if kind == "ciphertext" and not opening else kind

@@ -245,6 +245,13 @@ KINDS: dict[str, Kind] = {
         "something stands before it",
         retryable=False,
     ),
+    "probe": Kind(
+        UnavailableError,
+        "a probe of the key failed",
+        "the server didn't open what it had just sealed itself, or refused a probe as it refuses a "
+        "wrong value ({request}{where}): the key was replaced meanwhile, nodes differ, or "
+        "something stands before the server",
+    ),
     "answer-size": Kind(
         UnavailableError,
         "the answer is too large",
@@ -357,11 +364,15 @@ class ServiceError(Exception):
         self.failure = Failure(type, status, kind, request_id, reason)
         self.retry_after = retry_after
 
-    def copy(self) -> ServiceError:
-        """Make another one of the same content: one that is raised twice collects tracebacks."""
+    def copy(self, kind: str = "") -> ServiceError:
+        """Make another one of the same content: one that is raised twice collects tracebacks.
+
+        Args:
+            kind: What it really is; as it was if empty.
+        """
         failure = self.failure
         copy = ServiceError(
-            self.kind,
+            kind or self.kind,
             type=failure.type,
             status=failure.status,
             request_id=failure.request_id,
@@ -383,6 +394,8 @@ class ServiceError(Exception):
 
 def classify(status: int, messages: Iterable[Any]) -> str:
     """Name the kind of failure that a status and the server's messages mean.
+
+    "ciphertext" is for whoever sent one: with any other request the same words mean something else.
 
     Args:
         status: The HTTP status.

@@ -24,6 +24,7 @@ from keyhinge_vault._names import check_path
 from keyhinge_vault._server import Server
 from keyhinge_vault._tls import Stamp, stamp_of
 from keyhinge_vault._transport import Asked, Session, open_session, send
+from keyhinge_vault._wire import has_ciphertext
 
 __all__ = ["Answer", "Connection", "TLSReport"]
 
@@ -185,7 +186,11 @@ class Connection:
             return received
         if received.peer is not None:
             self._peer = received.peer
-        return read_answer(received.status, received.content, received.headers, accept)
+        answer = read_answer(received.status, received.content, received.headers, accept)
+        if isinstance(answer, ServiceError) and answer.kind == "ciphertext":
+            # Where none was sent, no value is to blame, whatever the answer reads like.
+            return answer if has_ciphertext(asked.path) else answer.copy("bad-request")
+        return answer
 
     # The session
 

@@ -79,8 +79,7 @@ class Probe:
         except ServiceError as error:
             if error.kind != "denied":
                 # Reading has an answer of its own for what the other requests call "no-key".
-                kind = "no-key" if error.kind == "missing" else ""
-                raise (_again(error, kind) if kind else error.with_traceback(None)) from None
+                raise error.copy("no-key" if error.kind == "missing" else "") from None
         else:
             if data.get("convergent_encryption") is True:
                 raise ServiceError("convergent")
@@ -192,14 +191,14 @@ class Probe:
         refuse_ignored(answer)
         results = answer.data.get("batch_results")
         if not isinstance(results, list) and answer.status == 400:
-            raise ServiceError(classify(400, answer.errors), status=400)
+            raise _failed(answer.errors, path)
         if not isinstance(results, list) or len(results) != len(items):
             raise ServiceError("answer")
         for index, result in enumerate(results):
             if not isinstance(result, dict):
                 raise ServiceError("answer")
             if result.get("error") and index != failing:
-                raise ServiceError(classify(400, [result["error"]]), status=400)
+                raise _failed([result["error"]], path)
         return results
 
     def _ask(
@@ -221,10 +220,12 @@ class Probe:
             raise error.with_traceback(None) from None
 
 
-def _again(error: ServiceError, kind: str) -> ServiceError:
-    other = ServiceError(kind, status=error.status, request_id=error.failure.request_id)
-    other.request = error.request
-    return other
+def _failed(messages: list[Any], path: str) -> ServiceError:
+    """Say what a refused probe means. Its values are our own, so no caller's is to blame."""
+    kind = classify(400, messages)
+    error = ServiceError("probe" if kind == "ciphertext" else kind, status=400)
+    error.request = f"update on {path}"
+    return error
 
 
 def refuse_ignored(answer: Answer) -> None:

@@ -13,13 +13,18 @@ from typing import Literal
 
 from keyhinge import NO_CONTEXT, Context, encode_context
 
-__all__ = ["Mode", "binding", "decode", "is_version", "parse", "text_of"]
+__all__ = ["Mode", "binding", "decode", "has_ciphertext", "is_version", "parse", "text_of"]
 
 Mode = Literal["associated_data", "context"]
 """How a key binds a context: an ordinary one as associated data, a derived one by derivation."""
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _TEXT = re.compile(r"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/=]+)", re.ASCII)
+
+
+def has_ciphertext(path: str) -> bool:
+    """Whether what is sent to a path holds ciphertexts that may be wrong."""
+    return path.split("/")[-2:-1] in (["decrypt"], ["rewrap"])
 
 
 def is_version(version: str) -> bool:
