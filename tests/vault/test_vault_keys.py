@@ -106,6 +106,88 @@ class TestNothingIsMade:
         assert isinstance(item, KeyUnavailableError)
         assert not exists(bao, key)
 
+    @pytest.mark.parametrize("read", [True, False])
+    def test_a_key_that_is_deleted_under_a_batch(
+        self, bao: Bao, relay: Relay, open_provider: Open, read: bool
+    ):
+        """It is looked for before each request, not once for all of them."""
+        key = bao.key()
+        provider = open_provider(relay.url, {"keyID": key, "token": maker(bao, key, read=read)})
+        provider.keyhinge_encrypt(b"x", CONTEXT)
+        relay.seen.clear()
+
+        def delete_it(seen: Seen, reply: Any) -> Any:
+            if f"/encrypt/{key}" in seen.path and exists(bao, key):
+                delete(bao, key)
+                later(provider, EXISTS_SECONDS + 1)
+            return reply
+
+        relay.alter = delete_it
+        results = provider.keyhinge_encrypt_many([Encrypt(b"x", CONTEXT)] * 500)
+        assert isinstance(results[0], Sealed)
+        assert all(isinstance(result, KeyUnavailableError) for result in results[166:])
+        assert relay.count(f"transit/encrypt/{key}") == 1
+        assert not exists(bao, key)
+
+    def test_a_key_that_is_deleted_under_a_rewrap(
+        self, bao: Bao, relay: Relay, open_provider: Open
+    ):
+        """Where that is decrypting and encrypting, too."""
+        old, key = bao.key(), bao.key()
+        rights = {f"transit/{verb}/*": ["create", "update"] for verb in ("encrypt", "decrypt")}
+        token = bao.token([bao.policy({**rights, "transit/keys/*": ["read"]})])
+        before = open_provider(bao.url, {"keyID": old, "token": token})
+        values = [value_of(before.keyhinge_encrypt(b"x", CONTEXT))] * 3
+        block = {"keyID": key, "decryptKeyIDs": [old], "token": token}
+        provider = open_provider(relay.url, block)
+        provider.keyhinge_encrypt(b"x", CONTEXT)
+
+        def delete_it(seen: Seen, reply: Any) -> Any:
+            if f"/decrypt/{old}" in seen.path and exists(bao, key):
+                delete(bao, key)
+                later(provider, EXISTS_SECONDS + 1)
+            return reply
+
+        relay.alter = delete_it
+        results = provider.keyhinge_rewrap_many([Decrypt(value, CONTEXT) for value in values])
+        assert all(isinstance(result, KeyUnavailableError) for result in results)
+        assert not exists(bao, key)
+
+    def test_a_key_that_is_deleted_in_an_outage(self, bao: Bao, relay: Relay, open_provider: Open):
+        """Trying again is encrypting, too: the look belongs to each attempt."""
+        for many in (False, True):
+            key = bao.key()
+            provider = open_provider(relay.url, {"keyID": key, "token": maker(bao, key)})
+            provider.keyhinge_encrypt(b"x", CONTEXT)
+            relay.seen.clear()
+
+            def fail(seen: Seen, key: str = key, provider: VaultProvider = provider) -> Any:
+                if f"/encrypt/{key}" not in seen.path or relay.count("transit/encrypt") > 1:
+                    return None
+                delete(bao, key)
+                later(provider, EXISTS_SECONDS + 1)
+                return 503, {}, b'{"errors": ["Vault is sealed"]}'
+
+            relay.intercept = fail
+            if many:
+                (item,) = provider.keyhinge_encrypt_many([Encrypt(b"x", CONTEXT)])
+                assert isinstance(item, KeyUnavailableError)
+            else:
+                with pytest.raises(KeyUnavailableError):
+                    provider.keyhinge_encrypt(b"x", CONTEXT)
+            assert relay.count("transit/encrypt") == 1
+            assert not exists(bao, key)
+
+    def test_a_batch_looks_as_often_as_one_value(self, bao: Bao, relay: Relay, open_provider: Open):
+        """While what is known is fresh, nothing is asked between its requests."""
+        key = bao.key()
+        provider = open_provider(relay.url, {"keyID": key, "token": maker(bao, key)})
+        provider.key._clock = lambda: 1000.0
+        results = provider.keyhinge_encrypt_many([Encrypt(b"x", CONTEXT)] * 1000)
+        assert all(isinstance(result, Sealed) for result in results)
+        assert relay.count(f"transit/keys/{key}") == 1
+        assert relay.count("sys/capabilities-self") == 1
+
     def test_it_is_looked_for_now_and_then_only(self, bao: Bao, relay: Relay, open_provider: Open):
         key = bao.key()
         provider = open_provider(relay.url, {"keyID": key, "token": maker(bao, key)})
@@ -228,6 +310,33 @@ class TestKeysMadeAnew:
         bao.key(key)
         later(provider, EXISTS_SECONDS + 1)
         self.bound(provider, provider.keyhinge_encrypt(b"secret", CONTEXT))
+
+    @pytest.mark.parametrize("derived", [True, False])
+    def test_under_a_batch(self, bao: Bao, relay: Relay, open_provider: Open, derived: bool):
+        """The rest is sealed as the new key wants it, and so is what the old one had sealed."""
+        key = bao.key(derived=derived)
+        provider = open_provider(relay.url, {"keyID": key, "token": maker(bao, key)})
+        provider.keyhinge_encrypt(b"x", CONTEXT)
+        replaced = False
+
+        def replace(seen: Seen, reply: Any) -> Any:
+            nonlocal replaced
+            if f"/encrypt/{key}" in seen.path and not replaced:
+                replaced = True
+                delete(bao, key)
+                bao.key(key, derived=not derived)
+                later(provider, EXISTS_SECONDS + 1)
+            return reply
+
+        relay.alter = replace
+        results = provider.keyhinge_encrypt_many([Encrypt(b"secret", CONTEXT)] * 200)
+        assert replaced
+        for sealed in (results[0], results[199]):
+            self.bound(provider, sealed)
+        opened = provider.keyhinge_decrypt_many(
+            [Decrypt(value_of(sealed), CONTEXT) for sealed in results]
+        )
+        assert opened == [b"secret"] * 200
 
     def test_a_node_that_lags_behind(self, bao: Bao, relay: Relay, open_provider: Open):
         """Versions that go to and fro are no failure: the key is looked at anew, that's all."""

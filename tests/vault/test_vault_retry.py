@@ -137,6 +137,40 @@ class TestCall:
         assert len(attempt.given) == 1
 
 
+class TestInside:
+    """Calls inside of a call, which share its bound."""
+
+    def test_trouble_counts_once(self, clock: Clock):
+        bound = patience(clock, 20, lambda: 0.0)
+        inner = Failing(down(), clock=clock, takes=5.0)
+        outer = Failing(down(), clock=clock, takes=1.0)
+
+        def attempt(seconds: float | None) -> str:
+            if not outer.given:
+                bound.call(inner)
+            return outer(seconds)
+
+        assert bound.call(attempt) == "answer"
+        # Five seconds of a failure and five of an answer inside, one outside.
+        assert inner.given == [None, 15.0]
+        assert outer.given == [None, 9.0]
+
+    def test_what_used_it_up_inside_ends_it_outside(self, clock: Clock):
+        bound = patience(clock, 10)
+        inner = Failing(*(down() for _ in range(99)), clock=clock, takes=3.0)
+        count = 0
+
+        def attempt(_seconds: float | None) -> str:
+            nonlocal count
+            count += 1
+            return bound.call(inner)
+
+        with pytest.raises(ServiceError):
+            bound.call(attempt)
+        assert count == 1
+        assert clock.now - 1000 <= 13
+
+
 class TestWholeBatch:
     """Several requests share one bound."""
 

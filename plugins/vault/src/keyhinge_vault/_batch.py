@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from secrets import token_hex
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from keyhinge_vault._answer import Answer
 from keyhinge_vault._errors import ServiceError, classify
+from keyhinge_vault._limits import Limits, TooLargeError
 from keyhinge_vault._probe import refuse_ignored
 from keyhinge_vault._retry import Patience
 from keyhinge_vault._session import Session
@@ -18,47 +20,9 @@ __all__ = ["Batches"]
 T = TypeVar("T")
 Item = dict[str, str]
 
-# OpenBao takes 1,000 strings in a request, names of fields included, if nothing else is configured.
-# An item has three values: a text, its context and a reference; 498 of them pass (OpenBao 2.7).
-_FIRST_STRINGS = 498
-_MOST_STRINGS = 8192
-_BYTES = 4 << 20
-"""Both servers refuse bodies above 32 MiB by default. Far below that: where a body is much larger
-than `max_request_size` the server hangs up instead of saying so, and more gains no time."""
 # Failures of a whole request that may be due to what was in it. With any other, the rest of the
 # batch would fail in the same way.
 _OF_CHUNK = frozenset({"bad-request", "answer", "answer-size", "too-large", "ciphertext", "client"})
-
-
-class _Limits(NamedTuple):
-    """What a request may hold, as far as it is known.
-
-    Attributes:
-        strings: So many strings are sent.
-        refused: So many were too many.
-        bytes: So many bytes are sent.
-    """
-
-    strings: int = _FIRST_STRINGS
-    refused: int = _MOST_STRINGS + 1
-    bytes: int = _BYTES
-
-    def doubled(self, passed: int) -> _Limits:
-        """A server that takes so many may take more, if it didn't refuse that many before."""
-        if passed + 3 > self.strings and self.strings * 2 < self.refused:
-            return self._replace(strings=self.strings * 2)
-        return self
-
-    def halved(self, error: _TooLargeError | ServiceError, strings: int, size: int) -> _Limits:
-        """Give what is tried after a request of this size was too large."""
-        of_bytes = getattr(error, "of_bytes", True)
-        limits = self
-        if of_bytes is not False:
-            limits = limits._replace(bytes=max(1, size // 2))
-        if of_bytes is not True:
-            refused = min(limits.refused, strings)
-            limits = limits._replace(refused=refused, strings=max(1, strings // 2))
-        return limits
 
 
 class Batches:
@@ -72,7 +36,7 @@ class Batches:
     def __init__(self, session: Session, *, partial: bool = True) -> None:
         self._session = session
         self._partial = partial
-        self._limits = _Limits()
+        self._limits = Limits()
 
     def send(
         self,
@@ -80,6 +44,7 @@ class Batches:
         items: Sequence[Item],
         read: Callable[[dict[str, Any]], T | None],
         patience: Patience,
+        before: Callable[[], None] = lambda: None,
     ) -> list[T | ServiceError]:
         """Send items, in as many requests as it takes.
 
@@ -88,6 +53,8 @@ class Batches:
             items: What to send.
             read: Makes a result of one item's answer; None where it makes no sense.
             patience: The bound in time for all of them together.
+            before: Called before each attempt to send a request; what it raises, the attempt
+                failed with.
 
         Returns:
             A result or an error for each item, in their order.
@@ -95,22 +62,22 @@ class Batches:
         results: list[T | ServiceError] = []
         # The server repeats these: an answer to another request, or in another order, is found out.
         tag = token_hex(4)
-        before: _Limits | None = None
+        earlier: Limits | None = None
         while len(results) < len(items):
             start = len(results)
             chunk, strings, size = self._chunk(items, start, tag)
-            answer = self._ask(path, chunk, patience)
+            answer = self._ask(path, chunk, patience, before)
             if isinstance(answer, Answer):
                 results += _results(answer, chunk, read, path)
                 self._limits = self._limits.doubled(strings)
             elif answer.kind == "too-large" and len(chunk) > 1:
-                before = before or self._limits
+                earlier = earlier or self._limits
                 self._limits = self._limits.halved(answer, strings, size)
             elif answer.kind in _OF_CHUNK:
                 results += [answer] * len(chunk)
-                if answer.kind == "too-large" and before is not None:
+                if answer.kind == "too-large" and earlier is not None:
                     # It is this one item, in whatever company: nothing was learned of the others.
-                    self._limits, before = before, None
+                    self._limits, earlier = earlier, None
             else:
                 results += [answer] * (len(items) - start)
         return results
@@ -131,40 +98,51 @@ class Batches:
             size += its_size
         return chunk, strings, size
 
-    def _ask(self, path: str, chunk: list[Item], patience: Patience) -> Answer | ServiceError:
+    def _ask(
+        self, path: str, chunk: list[Item], patience: Patience, before: Callable[[], None]
+    ) -> Answer | ServiceError:
         count = len(chunk)
         body: dict[str, Any] = {"batch_input": chunk}
         if self._partial:
             # Without it the status alone says so if an item fails, and old servers do as well.
             body["partial_failure_response_code"] = 200
+        attempt = partial(self._attempt, path, body, patience, before)
         try:
-            answer = self._session.request("POST", path, json=body, patience=patience, accept={400})
+            answer = patience.call(attempt)
             refuse_ignored(answer)
         except ServiceError as error:
             return error.copy()
         finally:
-            del body, chunk
+            del body, chunk, attempt
         if answer.status == 400 and not isinstance(answer.data.get("batch_results"), list):
             # Of several items each has its own error, if it is one of them that doesn't open.
             kind = _kind(answer.errors, opening=has_ciphertext(path) and count == 1)
             if kind == "too-large":
-                return _TooLargeError(answer.errors)
+                return TooLargeError(answer.errors)
             return ServiceError(kind, status=400, request_id=answer.request_id)
         return answer
 
-
-class _TooLargeError(ServiceError):
-    """A request had too much of something.
-
-    Attributes:
-        of_bytes: Whether that were bytes, and not strings; None where the server doesn't tell.
-    """
-
-    def __init__(self, messages: list[str]) -> None:
-        super().__init__("too-large", status=400)
-        text = " ".join(messages).lower()
-        strings, memory = "number of strings" in text, "memory" in text or "body" in text
-        self.of_bytes: bool | None = None if strings == memory else memory
+    def _attempt(
+        self,
+        path: str,
+        body: dict[str, Any],
+        patience: Patience,
+        before: Callable[[], None],
+        seconds: float | None,
+    ) -> Answer:
+        try:
+            before()
+            return self._session.request(
+                "POST",
+                path,
+                json=body,
+                patience=patience,
+                accept={400},
+                again=False,
+                timeout=seconds,
+            )
+        finally:
+            del body
 
 
 def _results(

@@ -136,6 +136,12 @@ KINDS: dict[str, Kind] = {
         "the server ignores the context ({request}{where}): a value opened under another one than "
         "its own. It is too old for associated_data, or the key was made anew as another kind",
     ),
+    "key-changed": Kind(
+        KeyUnavailableError,
+        "the key was made anew meanwhile",
+        "the key of {request}{where} was made anew as another kind, and again, while it was used",
+        retryable=True,
+    ),
     "bad-request": Kind(
         OperationError,
         "the server refused the request",

@@ -26,7 +26,9 @@ __all__ = ["Key", "Keys"]
 # holds for what the token may do.
 PROVEN_SECONDS = 300.0
 # Where the token may make keys, a deleted one would come back with the next encryption: before
-# one it is looked for, but not more often than this.
+# each request that encrypts it is looked for, but not more often than this. So what remains is a
+# key that is deleted less than so many seconds after the last look, or while the request is on its
+# way. No request to Transit says "only if it is there"; a policy with `update` alone does.
 EXISTS_SECONDS = 5.0
 
 
@@ -174,7 +176,8 @@ class Keys:
         server it would be making one.
         """
         failure = error.copy()
-        if sealing and failure.kind == "denied":
+        # What names its own request was a probe's, which has looked already.
+        if sealing and failure.kind == "denied" and not failure.request:
             try:
                 Probe(self._session, patience, key).look(max(1, key.highest))
             except ServiceError as other:

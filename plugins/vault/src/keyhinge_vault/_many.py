@@ -141,9 +141,16 @@ class Many:
             return [error.copy()] * len(items)
         bodies = [_body(work, item, mode) for item in items]
         good = [body for body in bodies if isinstance(body, dict)]
+
+        def look() -> None:
+            # Before each request that encrypts: a key that is deleted under way would be made anew
+            # by the next one. It costs nothing while what is known of the key is fresh.
+            if work is _ENCRYPT and self._keys.mode(key, patience, sealing=True) != mode:
+                raise ServiceError("key-changed")
+
         path = getattr(key, work.verb)
         answers = self._batches[work.verb].send(
-            path, good, lambda result: work.read(key, result), patience
+            path, good, lambda result: work.read(key, result), patience, look
         )
         if answers and isinstance(answers[-1], ServiceError):
             # Only the last one: where a request failed as a whole, the rest did as well.
@@ -166,7 +173,8 @@ class Many:
         if work is _ENCRYPT:
             sealed = [(i, x) for i, x in enumerate(results) if isinstance(x, Sealed)]
             # Each is noted, in their order; one that is lower than before means a key made anew.
-            if not all([key.saw(result.version) for _, result in sealed]):  # noqa: C419
+            # Where the key changed under way, the ones before were sealed by one that is gone.
+            if again or not all([key.saw(result.version) for _, result in sealed]):  # noqa: C419
                 again += [index for index, _ in sealed]
         return sorted(again)
 

@@ -25,6 +25,9 @@ class Patience:
     Only trouble counts: attempts that failed, and the pauses behind them. Once an outage used it
     up, the remaining requests of the same call fail at once with what the last one failed with.
 
+    Calls may stand inside of each other, as where a request is tried again together with what has
+    to be known before it. The time of the inner ones isn't counted twice.
+
     Args:
         seconds: How long to go on trying in all; 0 tries once.
         clock: Monotonic seconds.
@@ -65,15 +68,15 @@ class Patience:
         seconds: float | None = None
         tries = 0
         while error is None:
-            started = self._clock()
+            started, left = self._clock(), self._left
             try:
                 return attempt(seconds)
             except ServiceError as failure:
                 error = failure
-            if not error.retry:
+            if not error.retry or self._broken is not None:
                 break
             tries += 1
-            self._left -= self._clock() - started
+            self._left = min(self._left, left - (self._clock() - started))
             if self._wait(error, tries):
                 seconds, error = self._left, None
             else:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from keyhinge import ClosedError
 from keyhinge_vault._answer import Answer
@@ -36,6 +36,25 @@ _GOODBYE_SECONDS = 2.0
 # Where no look-up can tell, a denied request may cost a login: not more often than this.
 _BLIND_LOGIN_SECONDS = 60.0
 _WARN_SECONDS = 3600.0
+
+
+class _Asked(NamedTuple):
+    """What is asked with a token; not shown, since the body may hold plaintexts.
+
+    Attributes:
+        again: Whether it is tried again here.
+        seconds: What it may take where it isn't; as long as any request if None.
+    """
+
+    method: str
+    path: str
+    json: Mapping[str, Any] | None = None
+    accept: Collection[int] = ()
+    again: bool = True
+    seconds: float | None = None
+
+    def __repr__(self) -> str:
+        return "<Asked>"
 
 
 class Session:
@@ -84,6 +103,8 @@ class Session:
         json: Mapping[str, Any] | None = None,
         patience: Patience | None = None,
         accept: Collection[int] = (),
+        again: bool = True,
+        timeout: float | None = None,
     ) -> Answer:
         """Send a request with the token.
 
@@ -93,57 +114,49 @@ class Session:
             json: The body.
             patience: The bound in time; one of its own if None.
             accept: Statuses of 400 and more that are answers too.
+            again: Whether to try it again here; if not, the caller does, with what belongs to it.
+            timeout: The seconds that this one attempt may take, if it isn't tried again here.
 
         Raises:
             ServiceError: It failed. "denied" means that the token is good and the policy isn't.
             ClosedError: The session was closed.
         """
         patience = self.patience() if patience is None else patience
-        lease = self._usable(patience)
+        asked = _Asked(method, path, json, accept, again, timeout)
         denied = None
         try:
+            lease = self._usable(patience)
             try:
-                return self._send(lease, method, path, json, patience, accept)
+                return self._send(lease, asked, patience)
             except ServiceError as error:
                 if error.kind != "denied":
                     raise error.with_traceback(None) from None
                 denied = error
             lease = self._after_denial(lease, denied, patience)
-            return self._send(lease, method, path, json, patience, accept)
+            return self._send(lease, asked, patience)
         finally:
-            del json, denied
+            del json, asked, denied
 
-    def _send(  # noqa: PLR0917
-        self,
-        lease: Lease,
-        method: str,
-        path: str,
-        json: Mapping[str, Any] | None,
-        patience: Patience,
-        accept: Collection[int] = (),
-    ) -> Answer:
-        attempt = partial(self._attempt, method, path, json, lease.token, accept)
+    def _send(self, lease: Lease, asked: _Asked, patience: Patience) -> Answer:
+        attempt = partial(self._attempt, asked, lease.token)
         try:
-            return patience.call(attempt)
+            return patience.call(attempt) if asked.again else attempt(asked.seconds)
         finally:
             # The traceback of an error keeps this frame.
-            del json, attempt
+            del asked, attempt
 
-    def _attempt(  # noqa: PLR0917
-        self,
-        method: str,
-        path: str,
-        json: Mapping[str, Any] | None,
-        token: str | None,
-        accept: Collection[int],
-        seconds: float | None,
-    ) -> Answer:
+    def _attempt(self, asked: _Asked, token: str | None, seconds: float | None) -> Answer:
         try:
             return self.connection.request(
-                method, path, json=json, token=token, accept=accept, timeout=seconds
+                asked.method,
+                asked.path,
+                json=asked.json,
+                token=token,
+                accept=asked.accept,
+                timeout=seconds,
             )
         finally:
-            del json, token
+            del asked, token
 
     def _after_denial(self, lease: Lease, denied: ServiceError, patience: Patience) -> Lease:
         """Give another token to try with, or raise what the denial means."""
@@ -179,7 +192,7 @@ class Session:
         """Ask the server whether a token is good; None where it may not be asked."""
         lease.use()
         try:
-            self._send(lease, "GET", _LOOKUP, None, patience)
+            self._send(lease, _Asked("GET", _LOOKUP), patience)
         except ServiceError as error:
             if error.kind != "denied":
                 raise error.with_traceback(None) from None
@@ -279,7 +292,7 @@ class Session:
         login = self.credentials.login()
         now = self._clock()
         error = lease = answer = None
-        attempt = partial(self._attempt, "POST", login.path, login.body, None, ())
+        attempt = partial(self._attempt, _Asked("POST", login.path, login.body), None)
         try:
             try:
                 answer = patience.call(attempt)
@@ -302,7 +315,7 @@ class Session:
         now = self._clock()
         lease = Lease(token, now=now, known=False)
         try:
-            answer = self._send(lease, "GET", _LOOKUP, None, patience)
+            answer = self._send(lease, _Asked("GET", _LOOKUP), patience)
         except ServiceError as error:
             if error.kind != "denied":
                 raise error.with_traceback(None) from None
@@ -340,7 +353,7 @@ class Session:
         """
         lease.use()
         now = self._clock()
-        answer = self._send(lease, "POST", _RENEW, {}, self.patience())
+        answer = self._send(lease, _Asked("POST", _RENEW, {}), self.patience())
         again = lease_of({**answer.auth, "client_token": lease.token}, now, made_here=True)
         if again is None or again.ttl <= 0:
             raise ServiceError("answer", status=answer.status)

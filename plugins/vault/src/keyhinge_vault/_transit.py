@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from keyhinge import (
@@ -14,6 +15,7 @@ from keyhinge import (
     KeyhingeError,
     Sealed,
 )
+from keyhinge_vault._answer import Answer
 from keyhinge_vault._errors import ServiceError, operation_error
 from keyhinge_vault._keys import Key, Keys
 from keyhinge_vault._probe import refuse_ignored
@@ -23,7 +25,7 @@ from keyhinge_vault._wire import Mode, binding, decode, is_version, parse, text_
 
 __all__ = ["CHANGED", "NEEDS_CONTEXT", "Transit", "bare"]
 
-CHANGED = frozenset({"needs-context"})
+CHANGED = frozenset({"needs-context", "key-changed"})
 """Failures that tell that a key isn't what it was found to be: it is found out anew, once."""
 NEEDS_CONTEXT = "a derived Transit key has no values without a context"
 
@@ -83,10 +85,9 @@ class Transit:
     def _seal(self, key: Key, plaintext: bytes, context: Context, patience: Patience) -> Sealed:
         text = b64encode(plaintext).decode("ascii")
         for last in (False, True):
-            mode = self._mode(key, context, patience, sealing=True)
-            body = {"plaintext": text, **binding(mode, context)}
+            attempt = partial(self._seal_once, key, text, context, patience)
             try:
-                answer = self._session.request("POST", key.encrypt, json=body, patience=patience)
+                answer = patience.call(attempt)
             except ServiceError as error:
                 if last or error.kind not in CHANGED:
                     raise self._keys.failed(key, error, patience, sealing=True) from None
@@ -101,6 +102,20 @@ class Transit:
             if key.saw(found[0]) or last:
                 return Sealed(found[1], key.name, found[0])
         raise ServiceError("answer")
+
+    def _seal_once(
+        self, key: Key, text: str, context: Context, patience: Patience, seconds: float | None
+    ) -> Answer:
+        # Inside of what is tried again: after an outage the key may be gone, and would be made.
+        mode = self._mode(key, context, patience, sealing=True)
+        return self._session.request(
+            "POST",
+            key.encrypt,
+            json={"plaintext": text, **binding(mode, context)},
+            patience=patience,
+            again=False,
+            timeout=seconds,
+        )
 
     def _open(
         self, key: Key, version: str, ciphertext: bytes, context: Context, patience: Patience
