@@ -7,6 +7,7 @@ is never believed of another.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,9 @@ PROVEN_SECONDS = 300.0
 # key that is deleted less than so many seconds after the last look, or while the request is on its
 # way. No request to Transit says "only if it is there"; a policy with `update` alone does.
 EXISTS_SECONDS = 5.0
+# What finding out takes, a login included. (Searching for the versions of a key that may not be
+# read can take more, but not of requests that all take as long as they may.)
+_REQUESTS = 8
 
 
 class Key:
@@ -39,7 +43,7 @@ class Key:
         name: Its name.
         mode: How it binds a context; None where that isn't known (any more).
         highest: The highest version that encrypting gave.
-        generation: Counts how often all that was known of it was forgotten.
+        generation: Counts in this process how often all that was known of it was forgotten.
         may_create: Whether encrypting could make it; None where that isn't known (any more).
         single: Lets one thread find out, however many wait for it.
     """
@@ -50,16 +54,26 @@ class Key:
         self.decrypt = api_path(mount, "decrypt", name)
         self.rewrap = api_path(mount, "rewrap", name)
         self.read = api_path(mount, "keys", name)
+        self._clock = clock
+        self._start_anew()
+
+    def _start_anew(self) -> None:
         self.highest = 0
         self.generation = 0
-        self.single: SingleFlight[Mode] = SingleFlight(clock)
-        self._clock = clock
+        self.single: SingleFlight[Mode] = SingleFlight(self._clock)
         self._lock = threading.Lock()
         self.mode: Mode | None = None
         self._proven_until = 0.0
         self._exists_until = 0.0
         self._may_create: bool | None = None
         self._asked_until = 0.0
+        # Last: whoever sees it finds nothing of the parent's any more.
+        self._pid = os.getpid()
+
+    def after_fork(self) -> None:
+        """Believe nothing that a parent found out: one of its threads may have been at it."""
+        if self._pid != os.getpid():
+            self._start_anew()
 
     @property
     def proven(self) -> Mode | None:
@@ -97,6 +111,7 @@ class Key:
 
     def forget(self) -> None:
         """Believe nothing of it any more."""
+        self.after_fork()
         with self._lock:
             self._forget()
 
@@ -105,6 +120,7 @@ class Key:
 
         Then the key was made anew, perhaps as another kind. (Or a node that lags behind answered.)
         """
+        self.after_fork()
         number = int(version)
         with self._lock:
             lower = number < self.highest
@@ -159,12 +175,14 @@ class Keys:
         Raises:
             ServiceError: It can't be used, or the server can't be asked.
         """
+        key.after_fork()
         known = key.usable(sealing=sealing)
         if known is not None:
             return known
         return key.single.run(
             lambda: key.usable(sealing=sealing),
             lambda: self._find_out(key, patience, int(version), sealing=sealing),
+            self._session.longest(patience, _REQUESTS),
         )
 
     def failed(

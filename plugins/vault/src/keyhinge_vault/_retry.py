@@ -51,6 +51,11 @@ class Patience:
         self._jitter = jitter
         self._broken: ServiceError | None = None
 
+    @property
+    def left(self) -> float:
+        """How many seconds of trouble are left; never less than none."""
+        return max(0.0, self._left)
+
     def call(self, attempt: Callable[[float | None], T]) -> T:
         """Call something until it succeeds, fails in a way that stays, or patience runs out.
 

@@ -36,6 +36,8 @@ _GOODBYE_SECONDS = 2.0
 # Where no look-up can tell, a denied request may cost a login: not more often than this.
 _BLIND_LOGIN_SECONDS = 60.0
 _WARN_SECONDS = 3600.0
+# Logging in, and a look at what that gave.
+_LOGIN_REQUESTS = 2
 
 
 class _Asked(NamedTuple):
@@ -93,7 +95,17 @@ class Session:
 
     def patience(self) -> Patience:
         """Give the bound in time for one call of the provider."""
+        self._after_fork()  # the event that ends pauses is this process's own
         return Patience(self.connection.server.retry_for, sleep=self._closing.wait)
+
+    def longest(self, patience: Patience, requests: int) -> float:
+        """Give the seconds after which another thread's work isn't waited for any more.
+
+        Args:
+            patience: Of whoever waits.
+            requests: How many the other one sends, if there is no trouble.
+        """
+        return patience.left + requests * self.connection.server.timeout
 
     def request(
         self,
@@ -218,9 +230,7 @@ class Session:
 
     def _usable(self, patience: Patience) -> Lease:
         """Give a token that is good as far as anybody here can tell."""
-        if self._pid != os.getpid():
-            # The parent's token is the parent's: neither used nor revoked here.
-            self._start_anew()
+        self._after_fork()
         self._check_open()
         while True:
             lease = self._lease
@@ -234,6 +244,11 @@ class Session:
                 return lease
             # Used up, perhaps by other threads that waited for it, too.
             self._replace(lease, patience)
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            # The parent's token is the parent's: neither used nor revoked here.
+            self._start_anew()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -278,7 +293,7 @@ class Session:
             self._keep_alive(lease)
             return lease
 
-        return self._single.run(another, obtain)
+        return self._single.run(another, obtain, self.longest(patience, _LOGIN_REQUESTS))
 
     def _obtain(self, patience: Patience) -> Lease:
         if self.credentials.logs_in:
@@ -396,8 +411,7 @@ class Session:
 
     def close(self) -> None:
         """Give back the token that was logged in for, and end. May be called more than once."""
-        if self._pid != os.getpid():
-            self._start_anew()
+        self._after_fork()
         self._closed = True
         self._closing.set()
         # A login under way gives back by itself what it gets, while there still is a connection.

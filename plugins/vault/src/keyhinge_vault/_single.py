@@ -34,31 +34,40 @@ class SingleFlight(Generic[T]):
         if self._lock.acquire(timeout=seconds):
             self._lock.release()
 
-    def run(self, done: Callable[[], T | None], work: Callable[[], T]) -> T:
+    def run(self, done: Callable[[], T | None], work: Callable[[], T], seconds: float) -> T:
         """Do the work, or take what another thread made of it.
 
         Args:
             done: Gives what is there already; None where it has to be done.
             work: Does it.
+            seconds: How long to wait for another thread that is at it.
 
         Raises:
-            ServiceError: It failed, here or while this thread waited.
+            ServiceError: It failed, here or while this thread waited; "timeout" if that took too
+                long.
         """
         arrived = self._clock()
-        with self._lock:
+        if not self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX)):
+            raise ServiceError("timeout")
+        try:
             there = done()
             if there is not None:
                 return there
             failure = self._failure
             if failure is not None and failure[0] >= arrived:
                 raise failure[1].copy()
-            error = None
-            try:
-                made = work()
-            except ServiceError as failed:
-                error = failed.copy()
-            if error is not None:
-                self._failure = (self._clock(), error.copy())
-                raise error
-            self._failure = None
-            return made
+            return self._run(work)
+        finally:
+            self._lock.release()
+
+    def _run(self, work: Callable[[], T]) -> T:
+        error = None
+        try:
+            made = work()
+        except ServiceError as failed:
+            error = failed.copy()
+        if error is not None:
+            self._failure = (self._clock(), error.copy())
+            raise error
+        self._failure = None
+        return made
