@@ -18,6 +18,17 @@ import pytest
 SERVER_VARIABLE = "KEYHINGE_TEST_POSTGRES"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add an option for a longer test of migrations."""
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=6,
+        metavar="N",
+        help="how often the test of many processes kills one of them (default: 6)",
+    )
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL server on which databases may be made, for SQLAlchemy."""

@@ -56,7 +56,9 @@ ADVICE = {
     "DatabaseMissingError": "Correct the URL, or make the database with `keyhinge store init`.",
     "TableMissingError": "Make it with `keyhinge store init`, `create_tables()` or Alembic.",
     "ForeignTableError": "Choose another table name: `table=`, or `store: {table: …}`.",
+    "MappingError": "Mend the entry under `store: {tables: …}`; the message has everything.",
     "MigrationError": "Do what the message says, then start it again.",
+    "MigrationRunningError": "Wait until the other one is done, or has ended.",
     "MigrationStoppedError": "Mend the reason, then run it again. It goes on where it stopped.",
 }
 

@@ -13,6 +13,8 @@ MEANINGS = {
     "PARTLY": "some rows failed. The others are done, the failed ones are as they were",
     "NOTHING": "no table or row matched at all: the wrong database? `--allow-empty` makes it 0",
     "NO": "the answer is no; no command of this version gives it",
+    "UNSETTLED": "a migration was given up, because applications kept it from coming to an end; "
+    "nothing failed and nothing is lost",
     "TEMPORARY": "temporary: try again",
     "INTERRUPTED": "interrupted by Ctrl-C. Nothing is lost; run it again to go on",
     "TERMINATED": "terminated by SIGTERM. Nothing is lost; run it again to go on",

@@ -24,7 +24,7 @@ HEAVY = {
 }
 COMMANDS = {
     *("init", "providers", "config", "check", "encrypt", "decrypt", "secrets", "store"),
-    *("migrate", "rewrap", "verify", "status", "local", "completion"),
+    *("migrate", "rewrap", "runs", "verify", "status", "local", "completion"),
 }
 
 

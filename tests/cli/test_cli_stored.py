@@ -87,7 +87,7 @@ def test_a_value_that_does_not_open(run, project):
     assert done.code == 1
     [found] = stored(done)
     assert found["level"] == "error"
-    assert found["data"]["secret_id"] == secret
+    assert found["data"]["key"]["secret_id"] == secret
     [(ciphertext,)] = project.sql("SELECT secret FROM secrets")
     for text in (done.text, run("check").text):
         assert ciphertext not in text

@@ -81,8 +81,14 @@ def test_every_value_survives_the_whole_way(
     written = fill(store)
     assert len(written) == COUNT
     for name in WAY[1:]:
+        dry = migrate(store, managers[name], dry_run=True) if name == "aws" else None
         report = migrate(store, managers[name])
         assert report.complete
+        if dry is not None:  # it asks what the real run asks
+            assert (dry.verified, dry.moved, dry.calls) == (COUNT, 0, report.calls)
+        # KMS has one request for each value: those to encrypt and to verify, or to decrypt.
+        requests = {"aws": 2 * COUNT, "openbao": COUNT}.get(name)
+        assert report.price == (None if requests is None else requests * 0.03 / 10_000)
         assert (report.matched, report.moved, report.left, report.failed) == (COUNT, COUNT, 0, 0)
         assert {info.section for info in store.list()} == {name}
         assert everything(store) == written, name

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from keyhinge import InvalidCiphertextError, SectionNotConfiguredError, UnavailableError
+from keyhinge import (
+    InvalidCiphertextError,
+    Outcome,
+    SectionNotConfiguredError,
+    UnavailableError,
+)
 from keyhinge_local import keyfile
 from keyhinge_store import (
     DatabaseMissingError,
@@ -31,20 +36,21 @@ def statements(store):
 
 def counting(keys):
     """Counts the values that a KeyManager decrypts."""
-    decrypt, seen = keys.decrypt, []
+    decrypt = keys.decrypt_many
+    seen: list[str] = []
 
-    def counted(value, *, context):
-        seen.append(value.section)
-        return decrypt(value, context=context)
+    def counted(items):
+        seen.extend(item.value.section for item in items)
+        return decrypt(items)
 
-    keys.decrypt = counted
+    keys.decrypt_many = counted
     return seen
 
 
 def test_nothing_stored(store: SecretStore) -> None:
     report = samples(store)
 
-    assert (report.table, report.values, report.samples) == ("secrets", 0, ())
+    assert (report.tables, report.values, report.samples) == (("secrets",), 0, ())
     assert report.complete
     assert report.ok
 
@@ -71,8 +77,8 @@ def test_one_value_for_each_label(open_store, open_keys, tmp_path) -> None:
         ("two", 3),
     ]
     assert len({(each.section, each.key_id, each.version) for each in report.samples}) == 3
-    assert {each.account_id for each in report.samples} == {"a0"}
-    assert [each.secret_id for each in report.samples if each.section == "two"] == ["two-0"]
+    assert {each.key["account_id"] for each in report.samples} == {"a0"}
+    assert [each.key["secret_id"] for each in report.samples if each.section == "two"] == ["two-0"]
 
 
 def test_one_statement_for_each_label_and_one_more(store, statements, fill) -> None:
@@ -128,20 +134,21 @@ def test_a_row_whose_value_and_labels_differ(column, store, database, fill) -> N
     [wrong] = [each for each in samples(store).samples if not each.ok]
 
     assert isinstance(wrong.error, InvalidCiphertextError)
-    assert wrong.secret_id == "s00000"
+    assert wrong.key["secret_id"] == "s00000"
 
 
 def test_a_section_that_is_down_is_asked_once(store, open_store, open_keys, fill, tmp_path) -> None:
     fill(store, 1)
     keyfile.rotate(tmp_path / "one.key", activate=True)
     open_store(open_keys("one")).put(account_id="b", kind="k", value="v")
-    keys, asked = open_keys("one"), []
+    keys = open_keys("one")
+    asked: list[str] = []
 
-    def down(value, *, context):
-        asked.append(value.section)
-        raise UnavailableError("sealed", section="one")
+    def down(items):
+        asked.extend(item.value.section for item in items)
+        return [Outcome(error=UnavailableError("sealed", section="one")) for _ in items]
 
-    keys.decrypt = down
+    keys.decrypt_many = down
     report = samples(store, keys)
 
     assert [str(each.error) for each in report.samples] == ["one: sealed"] * 2

@@ -15,6 +15,7 @@ __all__ = [
     "PARTLY",
     "TEMPORARY",
     "TERMINATED",
+    "UNSETTLED",
     "USAGE",
     "CliError",
     "code_of",
@@ -28,6 +29,7 @@ USAGE = 2
 PARTLY = 3
 NOTHING = 4
 NO = 5
+UNSETTLED = 6
 TEMPORARY = 75
 INTERRUPTED = 130
 TERMINATED = 143
@@ -46,6 +48,8 @@ _USAGE_ERRORS = frozenset(
         "TableMissingError",
     }
 )
+# Derived from one of these, but over by itself.
+_PASSING_ERRORS = frozenset({"MigrationRunningError", "MigrationStoppedError"})
 
 
 class CliError(Exception):
@@ -87,7 +91,7 @@ def code_of(error: BaseException) -> int:
     names = _names(error)
     if "KeyFileError" in names and getattr(error, "kind", "") == "io":
         return FAILED  # a disk or a lock, not what was asked for
-    if "MigrationStoppedError" not in names and not names.isdisjoint(_USAGE_ERRORS):
+    if names.isdisjoint(_PASSING_ERRORS) and not names.isdisjoint(_USAGE_ERRORS):
         return USAGE
     retryable: Any = getattr(error, "retryable", False)
     return TEMPORARY if is_ours(error) and retryable is True else FAILED

@@ -29,6 +29,7 @@ _COMMANDS = {
     "store": "store",
     "migrate": "migrate",
     "rewrap": "migrate",
+    "runs": "runs",
     "verify": "verify",
     "status": "status",
     "local": "local",
@@ -68,8 +69,8 @@ def cli() -> None:
     Start with `keyhinge init`. --config, --database and --json may also stand behind a command.
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 some rows failed, 4 no table or row
-    matched at all, 5 the answer is no, 75 temporary (try again), 130 and 143 interrupted (run it
-    again to go on).
+    matched at all, 5 the answer is no, 6 a migration came to no end, 75 temporary (try again),
+    130 and 143 interrupted (run it again to go on).
     """
 
 

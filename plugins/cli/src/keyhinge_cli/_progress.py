@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from keyhinge_cli._output import Output, is_terminal
+from keyhinge_cli._text import span
 
 if TYPE_CHECKING:
     from keyhinge_store import Progress
@@ -47,6 +48,12 @@ def _event(out: Output, now: Progress) -> None:
         failed=now.failed,
         elapsed=round(now.elapsed, 3),
         rate=round(now.rate, 1),
+        table=now.table,
+        processes=now.processes,
+        all_matched=now.all_matched,
+        all_moved=now.all_moved,
+        all_failed=now.all_failed,
+        time_left=None if now.time_left is None else round(now.time_left, 1),
     )
 
 
@@ -57,8 +64,13 @@ def _lines(out: Output) -> Show:
         nonlocal last
         if time.monotonic() - last >= _SECONDS:
             last = time.monotonic()
-            failed = f", {now.failed:,} failed" if now.failed else ""
-            out.note(f"moved {now.moved:,} of {now.matched:,}{failed} ({now.rate:,.0f} a second)")
+            failed = f", {now.all_failed:,} failed" if now.all_failed else ""
+            others = f", {now.processes} processes" if now.processes > 1 else ""
+            left = "" if now.time_left is None else f", about {span(now.time_left)} left"
+            out.note(
+                f"moved {now.all_moved:,} of {now.all_matched:,}{failed} "
+                f"({now.rate:,.0f} a second here{others}{left})"
+            )
 
     return show
 
@@ -73,14 +85,20 @@ def _bar() -> Iterator[Show]:
         TextColumn("moving"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} rows/s"),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("moving", total=None, rate="")
 
         def show(now: Progress) -> None:
-            done = now.moved + now.failed
-            bar.update(task, completed=done, total=max(now.matched, done), rate=f"{now.rate:,.0f}")
+            done = now.all_moved + now.all_failed
+            failed = f", {now.all_failed:,} failed" if now.all_failed else ""
+            bar.update(
+                task,
+                completed=done,
+                total=max(now.all_matched, done),
+                rate=f"{now.rate:,.0f} rows/s{failed}",
+            )
 
         yield show

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from keyhinge_cli._exit import USAGE, CliError
 from keyhinge_cli._plugins import plugin
 
 if TYPE_CHECKING:
@@ -16,13 +17,25 @@ if TYPE_CHECKING:
     from keyhinge.config import Configuration
     from keyhinge_cli._options import Invocation
     from keyhinge_cli._output import Output
-    from keyhinge_store import SecretStore
+    from keyhinge_store import SecretStore, Tables
 
-__all__ = ["open_keys", "open_store", "quiet_logging", "read_config", "show_logging"]
+__all__ = [
+    "open_keys",
+    "open_store",
+    "open_stored",
+    "open_tables",
+    "quiet_logging",
+    "read_config",
+    "show_logging",
+]
 
 _VISIBLE = (
     "the password in --database can be seen by every user of this machine; put the URL into "
     "KEYHINGE_DATABASE, or into the file that `store.urlFile` names"
+)
+_NOT_OURS = (
+    "the configuration maps tables of an application under `store.tables`; this command is for the "
+    "store's own table"
 )
 _URL_PASSWORD = re.compile(r"[^/?#]*://[^/?#@]*:[^/?#@]+@|[?&]password=", re.IGNORECASE)
 
@@ -88,10 +101,40 @@ def open_store(invocation: Invocation, keys: KeyManager) -> Iterator[SecretStore
 
     Raises:
         ConfigError: No database is named, or the `store` block is wrong.
+        CliError: keyhinge-store isn't installed, or the file maps an application's tables.
+    """
+    if plugin("store").store_settings(keys.configuration).tables:
+        raise CliError(_NOT_OURS, USAGE)
+    with open_stored(invocation, keys) as store:
+        yield cast("SecretStore", store)
+
+
+@contextmanager
+def open_tables(invocation: Invocation, keys: KeyManager) -> Iterator[Tables]:
+    """Open the tables of an application that the configuration maps.
+
+    Raises:
+        ConfigError: None is mapped, or as for `open_stored`.
+        CliError: keyhinge-store isn't installed.
+    """
+    if not plugin("store").store_settings(keys.configuration).tables:
+        plugin("store").open_tables(keys, invocation.database)  # says what to write
+    with open_stored(invocation, keys) as tables:
+        yield cast("Tables", tables)
+
+
+@contextmanager
+def open_stored(invocation: Invocation, keys: KeyManager) -> Iterator[SecretStore | Tables]:
+    """Open what the configuration's values are stored in: the tables that it maps, or the store.
+
+    Connects nowhere yet.
+
+    Raises:
+        ConfigError: No database is named, or the `store` block is wrong.
         CliError: keyhinge-store isn't installed.
     """
     if invocation.database and _URL_PASSWORD.match(invocation.database):
         invocation.out.warn(_VISIBLE, code="cli.password-in-arguments")
-    store: SecretStore = plugin("store").open_store(keys, invocation.database)
-    with store:
-        yield store
+    stored: SecretStore | Tables = plugin("store").open_stored(keys, invocation.database)
+    with stored:
+        yield stored

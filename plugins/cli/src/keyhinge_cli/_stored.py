@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from keyhinge_cli._plugins import is_installed, plugin
-from keyhinge_cli._session import open_store
+from keyhinge_cli._session import open_stored
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,11 +42,11 @@ def stored_findings(
     try:
         if not _is_named(invocation, keys):
             return []
-        with open_store(invocation, keys) as store:
+        with open_stored(invocation, keys) as store:
             report = plugin("store").samples(store, keys, sections=sections)
     except KeyhingeError as error:
         return [(STORE, _failed(error))]
-    found = [(sample.section, _finding(report.table, sample)) for sample in report.samples]
+    found = [(sample.section, _finding(sample)) for sample in report.samples]
     return [*found, *((STORE, finding) for finding in _remarks(report))]
 
 
@@ -68,14 +68,14 @@ def _failed(error: Exception) -> Finding:
     return Finding("error", "database", str(error), {"error": kind, "retryable": retryable})
 
 
-def _finding(table: str, sample: Sample) -> Finding:
+def _finding(sample: Sample) -> Finding:
     from keyhinge import Finding
 
     data: dict[str, Any] = {
         "section": sample.section,
         "key_id": sample.key_id,
         "version": sample.version,
-        "table": table,
+        "table": sample.table,
         "values": sample.values,
     }
     these = "the only value" if sample.values == 1 else f"one of {sample.values:,} values"
@@ -85,13 +85,12 @@ def _finding(table: str, sample: Sample) -> Finding:
     if sample.error is None:
         return Finding("ok", "stored-value", f"opened {these}", data)
     data |= {
-        "account_id": sample.account_id,
-        "secret_id": sample.secret_id,
+        "key": dict(sample.key),
         "configured": sample.configured,
         "error": type(sample.error).__name__,
         "retryable": getattr(sample.error, "retryable", False) is True,
     }
-    row = f"account {sample.account_id!r}, id {sample.secret_id!r}"
+    row = ", ".join(f"{column} {part!r}" for column, part in sample.key.items())
     message = f"{these} doesn't open ({row}): {sample.error}"
     return Finding("error", "stored-value", message, data)
 
@@ -100,18 +99,19 @@ def _remarks(report: SampleReport) -> list[Finding]:
     from keyhinge import Finding
 
     data: dict[str, Any] = {
-        "table": report.table,
+        "tables": list(report.tables),
         "values": report.values,
         "complete": report.complete,
     }
+    names = f"the table {' or '.join(map(repr, report.tables))}"
     if not report.complete:
         message = (
-            f"not every kind of value was tried: the table {report.table!r} has too many rows or "
+            f"not every kind of value was tried: {names} has too many rows or "
             "keys; `keyhinge verify` opens all"
         )
         return [Finding("info", "stored-value", message, data)]
     if not report.samples:
-        message = f"the table {report.table!r} has no value to open"
+        message = f"{names} has no value to open"
         if report.values:
             message += f" of these sections, and {report.values:,} of others"
         return [Finding("info", "stored-value", message, data)]

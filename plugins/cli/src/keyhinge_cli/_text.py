@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
-__all__ = ["aligned", "count", "moment", "safe"]
+__all__ = ["aligned", "count", "moment", "safe", "span"]
 
 
 def safe(text: str, *, keep: str = "") -> str:
@@ -43,3 +43,11 @@ def moment(when: datetime | None) -> str:
     if when is None:
         return ""
     return when.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def span(seconds: float) -> str:
+    """Write a duration in the unit that says enough."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return count(round(seconds), "second")

@@ -9,14 +9,25 @@ from keyhinge_store._errors import (
     DowngradeError,
     DuplicateSecretError,
     ForeignTableError,
+    MappingError,
     MigrationError,
+    MigrationRunningError,
     MigrationStoppedError,
     NotTextError,
     SecretNotFoundError,
     StoreError,
     TableMissingError,
 )
-from keyhinge_store._inventory import LabelStatus, StatusReport, VerifyReport, status, verify
+from keyhinge_store._inventory import (
+    LabelStatus,
+    StatusReport,
+    TableStatus,
+    VerifyReport,
+    status,
+    verify,
+)
+from keyhinge_store._mapped import MappedColumn, Tables
+from keyhinge_store._mapping import TableMapping
 from keyhinge_store._migrate import (
     KeyCalls,
     MigrationReport,
@@ -25,10 +36,26 @@ from keyhinge_store._migrate import (
     migrate,
     rewrap,
 )
-from keyhinge_store._opening import DATABASE_VARIABLE, database_url, open_store, store_settings
+from keyhinge_store._opening import (
+    DATABASE_VARIABLE,
+    database_url,
+    open_store,
+    open_stored,
+    open_tables,
+    store_settings,
+)
+from keyhinge_store._runs import (
+    RunInfo,
+    RunProcess,
+    abandon,
+    create_state_tables,
+    run,
+    runs,
+)
 from keyhinge_store._samples import Sample, SampleReport, samples
 from keyhinge_store._settings import StoreSettings
 from keyhinge_store._store import SecretStore
+from keyhinge_store._stored import Stored
 from keyhinge_store._table import UtcDateTime, secrets_table
 
 __all__ = [
@@ -42,13 +69,18 @@ __all__ = [
     "ForeignTableError",
     "KeyCalls",
     "LabelStatus",
+    "MappedColumn",
+    "MappingError",
     "MigrationError",
     "MigrationReport",
+    "MigrationRunningError",
     "MigrationStoppedError",
     "NewSecret",
     "NotTextError",
     "Progress",
     "RowFailure",
+    "RunInfo",
+    "RunProcess",
     "Sample",
     "SampleReport",
     "SecretInfo",
@@ -58,13 +90,23 @@ __all__ = [
     "StatusReport",
     "StoreError",
     "StoreSettings",
+    "Stored",
+    "TableMapping",
     "TableMissingError",
+    "TableStatus",
+    "Tables",
     "UtcDateTime",
     "VerifyReport",
+    "abandon",
+    "create_state_tables",
     "database_url",
     "migrate",
     "open_store",
+    "open_stored",
+    "open_tables",
     "rewrap",
+    "run",
+    "runs",
     "samples",
     "secrets_table",
     "status",

@@ -37,6 +37,7 @@ __all__ = [
     "Prepared",
     "SecretInfo",
     "SecretKey",
+    "as_bytes",
     "as_text",
     "check_ids",
     "not_found",
@@ -133,7 +134,7 @@ def _prepare(layout: Layout, secret: object) -> Prepared:
     }
     encode_context(context)  # also the limit on all of them together
     key = SecretKey(secret.account_id, secret_id)
-    return Prepared(key, secret.kind, Encrypt(_as_bytes(secret.value), context))
+    return Prepared(key, secret.kind, Encrypt(as_bytes(secret.value), context))
 
 
 def check_ids(**ids: object) -> None:
@@ -213,7 +214,12 @@ def as_text(value: bytes) -> str:
     raise NotTextError(msg)
 
 
-def _as_bytes(value: object) -> bytes:
+def as_bytes(value: object) -> bytes:
+    """Encode a secret.
+
+    Raises:
+        InvalidPlaintextError: It is neither bytes nor text that UTF-8 can hold.
+    """
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, str):

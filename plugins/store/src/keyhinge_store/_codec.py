@@ -108,5 +108,20 @@ class Codec(Protocol):
     def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
         """Find rows whose value says something else than the columns beside it."""
 
-    def for_keys(self, keys: KeyManager) -> Self:
-        """Give the codec for a configuration, where its sections matter."""
+    def problem_with(self, section: str) -> str:
+        """Say why a section's values can't stand in the columns; "" if they can."""
+
+    def refuse(self, plaintext: bytes) -> None:
+        """Refuse a plaintext that can't be stored, before it is encrypted.
+
+        Raises:
+            InvalidPlaintextError: It would be taken for something else when it is read.
+        """
+
+    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> Self:
+        """Give the codec for a configuration, where its sections matter.
+
+        Args:
+            keys: The configured sections.
+            order: Where a row may be of several sections, those to try first.
+        """

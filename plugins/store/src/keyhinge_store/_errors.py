@@ -7,9 +7,10 @@ these errors, and none of their text is repeated; the SQLSTATE is what is kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from keyhinge import KeyhingeError
+from keyhinge import ConfigError, KeyhingeError, Problem
 
 __all__ = [
     "DatabaseError",
@@ -18,7 +19,9 @@ __all__ = [
     "DowngradeError",
     "DuplicateSecretError",
     "ForeignTableError",
+    "MappingError",
     "MigrationError",
+    "MigrationRunningError",
     "MigrationStoppedError",
     "NotTextError",
     "SecretNotFoundError",
@@ -85,8 +88,26 @@ class ForeignTableError(DatabaseError):
     """The table isn't the store's: another program's happens to have the same name."""
 
 
+class MappingError(ConfigError, StoreError):
+    """A mapping doesn't fit the table; `problems` has everything that was found.
+
+    Attributes:
+        table: The table.
+    """
+
+    def __init__(self, table: str, problems: Iterable[Problem]) -> None:
+        super().__init__(problems, source=f"the table {table!r}")
+        self.table = table
+
+
 class MigrationError(StoreError):
     """A migration can't be started as it was asked for."""
+
+
+class MigrationRunningError(MigrationError):
+    """Another process is moving the same values, and there can be only one. Try again later."""
+
+    retryable = True
 
 
 class MigrationStoppedError(MigrationError):

@@ -155,13 +155,20 @@ class Layout:
         Raises:
             InvalidCiphertextError: A column of it holds NULL, or what can't be in a context.
         """
+        return self.context(self._bound(row))
+
+    def context(self, values: Sequence[Any]) -> Context:
+        """Give the context for what stands in the columns of `bound_columns`.
+
+        Raises:
+            InvalidCiphertextError: As for `context_of`.
+        """
         if not self.codec.bound:
             return NO_CONTEXT
         context = {"table": self.label, "column": self.column_label}
-        values = self._bound(row)
         if not self._all_text:
             pairs = zip(self.bound, values, strict=True)
-            values = tuple(render_context(key, value) for key, value in pairs)
+            values = [render_context(key, value) for key, value in pairs]
         context.update(zip(self.bound, values, strict=True))
         return context
 
@@ -212,9 +219,14 @@ class Layout:
         """
         return self.codec.write(value)
 
-    def for_keys(self, keys: KeyManager) -> Layout:
-        """Give the layout for a configuration: an encoding may ask which sections there are."""
-        codec = self.codec.for_keys(keys)
+    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> Layout:
+        """Give the layout for a configuration: an encoding may ask which sections there are.
+
+        Args:
+            keys: The configured sections.
+            order: Where a row may be of several sections, those to try first.
+        """
+        codec = self.codec.for_keys(keys, order)
         return self if codec is self.codec else attrs.evolve(self, codec=codec)
 
 

@@ -11,10 +11,18 @@ from keyhinge import ConfigError, KeyManager, Problem
 from keyhinge.config import Configuration
 from keyhinge_store._database import parse_url
 from keyhinge_store._frames import frameless
+from keyhinge_store._mapped import Tables
 from keyhinge_store._settings import StoreSettings
 from keyhinge_store._store import SecretStore
 
-__all__ = ["DATABASE_VARIABLE", "database_url", "open_store", "store_settings"]
+__all__ = [
+    "DATABASE_VARIABLE",
+    "database_url",
+    "open_store",
+    "open_stored",
+    "open_tables",
+    "store_settings",
+]
 
 DATABASE_VARIABLE = "KEYHINGE_DATABASE"
 
@@ -85,6 +93,53 @@ def open_store(
     return SecretStore(
         url, keys, table=settings.table, schema=settings.schema, label=settings.label
     )
+
+
+@frameless
+def open_tables(
+    keys: KeyManager,
+    override: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> Tables:
+    """Open the tables that a KeyManager's configuration maps under `store: {tables: …}`.
+
+    Args:
+        keys: The open configuration.
+        override: See `database_url`.
+        environ: See `database_url`.
+
+    Raises:
+        ConfigError: No table is mapped, no database is named, or its driver isn't installed.
+    """
+    configuration = keys.configuration
+    settings = store_settings(configuration)
+    if not settings.tables:
+        msg = "no tables are mapped; name them in the configuration"
+        raise ConfigError([Problem("store.tables", msg)], source=configuration.source)
+    url = database_url(configuration, override, environ=environ)
+    return Tables(url, keys, [each.mapping() for each in settings.tables])
+
+
+@frameless
+def open_stored(
+    keys: KeyManager,
+    override: str | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> SecretStore | Tables:
+    """Open whatever the configuration says that values are stored in: its tables, or a store.
+
+    Args:
+        keys: The open configuration.
+        override: See `database_url`.
+        environ: See `database_url`.
+
+    Raises:
+        ConfigError: No database is named, or its driver isn't installed.
+    """
+    mapped = store_settings(keys.configuration).tables
+    return (open_tables if mapped else open_store)(keys, override, environ=environ)
 
 
 def _from_folder(url: sa.URL, configuration: Configuration) -> sa.URL:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyhinge_cli._exit import NOTHING, PARTLY, TEMPORARY, code_of, finish
+from keyhinge_cli._exit import NOTHING, PARTLY, TEMPORARY, UNSETTLED, code_of, finish
 from keyhinge_cli._failures import show_failures
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
 from keyhinge_cli._plugins import plugin
 from keyhinge_cli._progress import progress
-from keyhinge_cli._session import open_keys, open_store
+from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._signals import Stop, stoppable
 from keyhinge_cli._text import count
 
@@ -48,6 +48,25 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             metavar="SECONDS",
             help="For how long a key service that is down or throttles is tried again.",
         ),
+        click.option(
+            "--max-sweeps",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Give up after going N times through the table because applications keep "
+            "using rows; 10 if missing.",
+        ),
+        click.option(
+            "--retry-failed", is_flag=True, help="Try only the rows that failed in the last run."
+        ),
+        click.option(
+            "--max-errors", type=click.IntRange(0), metavar="N", help="Stop if more rows fail."
+        ),
+        click.option(
+            "--rate",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="ROWS",
+            help="At most so many rows a second, for all processes together.",
+        ),
         click.option("--dry-run", is_flag=True, help="Do everything but write."),
     ):
         command = option(command)
@@ -69,29 +88,27 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 @pass_invocation
 def migrate(
     invocation: Invocation,
+    /,
     *,
     source: tuple[str, ...],
     target: str | None,
     not_primary: bool,
     allow_plaintext: bool,
-    dry_run: bool,
-    batch_size: int,
-    patience: float,
     allow_empty: bool,
+    **how: Any,
 ) -> None:
     """Bring the stored values of other sections to the primary section, or to another one.
 
     Applications go on reading and writing meanwhile. It can be stopped at any time, by Ctrl-C or
-    SIGTERM, and run again to go on. Each new value is opened once more before it is written.
+    SIGTERM, and run again to go on. Started several times, on any machines, with PostgreSQL the
+    processes share the work. Each new value is opened once more before it is written.
     """
     options = {
         "source": source or None,
         "target": target,
         "not_primary": not_primary,
         "allow_plaintext": allow_plaintext,
-        "dry_run": dry_run,
-        "batch_size": batch_size,
-        "patience": patience,
+        **how,
     }
     _run(invocation, plugin("store").migrate, options, allow_empty=allow_empty)
 
@@ -102,23 +119,17 @@ def migrate(
 @pass_invocation
 def rewrap(
     invocation: Invocation,
+    /,
     *,
     section: str | None,
-    dry_run: bool,
-    batch_size: int,
-    patience: float,
     allow_empty: bool,
+    **how: Any,
 ) -> None:
     """Bring the stored values of a SECTION (the primary) to its newest key version.
 
     Like `migrate`, it runs beside applications, and can be stopped and run again.
     """
-    options = {
-        "section": section,
-        "dry_run": dry_run,
-        "batch_size": batch_size,
-        "patience": patience,
-    }
+    options = {"section": section, **how}
     _run(invocation, plugin("store").rewrap, options, allow_empty=allow_empty)
 
 
@@ -129,7 +140,7 @@ def _run(
     stopped: Exception | None = None
     with (
         open_keys(invocation) as keys,
-        open_store(invocation, keys) as store,
+        open_stored(invocation, keys) as store,
         stoppable(lambda: out.urgent(_STOPPING)) as stop,
         progress(out) as on_progress,
     ):
@@ -137,6 +148,8 @@ def _run(
             report = move(store, keys, **options, stop=stop, on_progress=on_progress)
         except plugin("store").MigrationStoppedError as error:
             stopped, report = error, error.report
+    for warning in report.warnings:
+        out.warn(warning)
     code = _code(report, stop, stopped, allow_empty=allow_empty)
     _show(out, report, code)
     if stopped is not None:
@@ -158,6 +171,8 @@ def _code(
         return 0 if allow_empty else NOTHING
     if report.failed:
         return PARTLY
+    if report.unsettled:
+        return UNSETTLED
     # Applications held some rows, or changed them, each time: nothing failed, nothing is done.
     return TEMPORARY if report.left and not report.dry_run else 0
 
@@ -175,11 +190,21 @@ def _show(out: Output, report: MigrationReport, code: int) -> None:
         ["already there", f"{report.already:,}"],
         ["rows in the table", f"{report.rows:,}"],
     ]
+    if report.run is not None and report.run.moved != report.moved:
+        rows.insert(1, ["moved by the whole run", f"{report.run.moved:,}"])
     for section, calls in report.calls.items():
         asked = f"{count(calls.batches, 'batch', 'batches')}, {count(calls.values, 'value')}"
         rows.append([f"calls to {section}", asked])
+    if report.price is not None:
+        rows.append(["price of the calls to AWS KMS", _dollars(report.price)])
+    if report.run_id is not None:
+        rows.append(["run", str(report.run_id)])
     out.table([report.operation, f"to {_target(report)}"], rows)
     show_failures(out, "left as it was", report.failures, report.failed)
+
+
+def _dollars(price: float) -> str:
+    return "less than $0.01" if price < 0.01 else f"${price:,.2f}"
 
 
 def _target(report: MigrationReport) -> str:
@@ -196,9 +221,16 @@ def _advice(report: MigrationReport, code: int) -> str:
             "(--allow-empty makes this a success)"
         )
     if report.failed:
-        return "the rows above are as they were; `keyhinge verify` tells which of them still open"
+        return (
+            "the rows above are as they were; `keyhinge verify` tells which of them still open. "
+            "When they are mended, --retry-failed tries them alone"
+        )
+    if report.unsettled:
+        return f"given up after {report.sweeps} sweeps: {report.reason}. Run it again to go on"
     if code == TEMPORARY:
         return "applications were using the rows that are left; run the same command again"
     if report.dry_run:
-        return "dry run: nothing was written"
+        return "dry run: nothing was written; the real run makes the same calls to key services"
+    if not report.matched:
+        return f"nothing to do: all is at {_target(report)} already"
     return ""

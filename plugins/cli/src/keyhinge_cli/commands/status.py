@@ -10,7 +10,7 @@ from keyhinge_cli._exit import NOTHING, PARTLY, finish
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
 from keyhinge_cli._plugins import plugin
-from keyhinge_cli._session import open_keys, open_store
+from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._text import count, moment
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def status(invocation: Invocation, allow_empty: bool) -> None:
     section, or value and labels differ.
     """
     out = invocation.out
-    with open_keys(invocation) as keys, open_store(invocation, keys) as store:
+    with open_keys(invocation) as keys, open_stored(invocation, keys) as store:
         report: StatusReport = plugin("store").status(store, keys)
     if not report.values:
         code = 0 if allow_empty else NOTHING

@@ -8,7 +8,7 @@ from keyhinge_cli._exit import NOTHING, PARTLY, finish
 from keyhinge_cli._failures import show_failures
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._plugins import plugin
-from keyhinge_cli._session import open_keys, open_store
+from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._signals import stoppable
 from keyhinge_cli._text import count
 
@@ -28,7 +28,7 @@ def verify(invocation: Invocation, allow_empty: bool) -> None:
 
     with (
         open_keys(invocation) as keys,
-        open_store(invocation, keys) as store,
+        open_stored(invocation, keys) as store,
         stoppable(lambda: out.urgent("stopping after this batch")) as stop,
     ):
         report = plugin("store").verify(store, keys, on_progress=on_progress, stop=stop)

@@ -101,7 +101,14 @@ class OwnCodec:
         cut = sa.func.substr(table.c[self.value], 1, sa.func.length(beginning))
         return cut.is_distinct_from(beginning)
 
-    def for_keys(self, keys: KeyManager) -> OwnCodec:
+    def problem_with(self, section: str) -> str:
+        """Give nothing: it holds the values of every section."""
+        return ""
+
+    def refuse(self, plaintext: bytes) -> None:
+        """Refuse nothing."""
+
+    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> OwnCodec:
         """Give itself: the value names its section."""
         return self
 

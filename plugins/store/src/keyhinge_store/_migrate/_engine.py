@@ -1,47 +1,32 @@
-"""The loop of a migration: sweep after sweep until one finds nothing left to move."""
+"""Moving stored values: the functions that programs call."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-
-import sqlalchemy as sa
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from keyhinge import KeyManager, KeyRef
-from keyhinge_store._errors import MigrationStoppedError, StoreError
-from keyhinge_store._errors_sql import guarded, translated
 from keyhinge_store._frames import frameless
-from keyhinge_store._layout import Key, Row
-from keyhinge_store._migrate._apply import Applier
-from keyhinge_store._migrate._convert import Converter, KeysFailedError
-from keyhinge_store._migrate._in_order import InOrder
-from keyhinge_store._migrate._patience import Patience, patiently
-from keyhinge_store._migrate._plan import (
-    Plan,
-    count_matching,
-    count_sections,
-    plan_migration,
-    plan_rewrap,
-)
-from keyhinge_store._migrate._reader import Reader
-from keyhinge_store._migrate._report import MigrationReport, OnProgress, Stop, Tally, stop_asked
-from keyhinge_store._migrate._write_postgresql import PostgresqlWriter
-from keyhinge_store._migrate._write_sqlite import SqliteWriter
-from keyhinge_store._migrate._writer import Writer
-from keyhinge_store._store import SecretStore
+from keyhinge_store._layout import Layout
+from keyhinge_store._migrate._migration import Migration, Options
+from keyhinge_store._migrate._patience import at_the_start
+from keyhinge_store._migrate._plan import Plan, count_sections, plan_migration, plan_rewrap
+from keyhinge_store._migrate._report import MigrationReport, OnProgress, Stop, stop_asked
+from keyhinge_store._migrate._together import together
+from keyhinge_store._stored import Stored, columns_of
 
 __all__ = ["migrate", "rewrap"]
 
-PAGE_BYTES = 8 * 1024 * 1024
 PATIENCE = 60.0
-_SWEEP_PAUSE = 0.2
-_LONGEST_SWEEP_PAUSE = 3.0
+IN_FLIGHT = 3
 _NOTICE = 3.0
 
 
 @frameless
 def migrate(
-    store: SecretStore,
+    store: Stored,
     keys: KeyManager | None = None,
     *,
     source: Sequence[str] | None = None,
@@ -50,8 +35,12 @@ def migrate(
     allow_plaintext: bool = False,
     dry_run: bool = False,
     batch_size: int = 1000,
-    max_sweeps: int = 10,
+    max_sweeps: int | None = None,
     patience: float = PATIENCE,
+    rate: float | None = None,
+    max_errors: int | None = None,
+    retry_failed: bool = False,
+    workers_in_flight: int = IN_FLIGHT,
     on_progress: OnProgress | None = None,
     stop: Stop | None = None,
 ) -> MigrationReport:
@@ -59,11 +48,12 @@ def migrate(
 
     Each value is decrypted, encrypted by the target, opened again by a second KeyManager and
     compared; then it replaces the old one, if nobody has changed the row meanwhile. Rows that
-    applications have locked are not waited for. Its only state is the rows themselves: started
-    again after any end, it goes on with what is left.
+    applications have locked are not waited for. How far it is stands in tables of its own in the
+    same database: started again after any end, it goes on with what is left, and started in
+    several processes or on several machines, with PostgreSQL, they share the work.
 
     Args:
-        store: Where the values are.
+        store: Where the values are: a store, a mapped column, or all mapped columns.
         keys: The configured sections; the store's own if None.
         source: Sections to move from; None for everything that isn't at the target.
         target: The section to move to; None for the primary.
@@ -71,54 +61,70 @@ def migrate(
         allow_plaintext: Let the target be a section that doesn't encrypt.
         dry_run: Do everything but write: decrypt, encrypt, verify, count.
         batch_size: Rows in a batch, which is one call to each key service and one transaction.
-        max_sweeps: How often to go through the table for rows that were busy or changed.
+        max_sweeps: After how many times through the table a run is given up as unsettled, because
+            applications keep it from coming to an end. None for 10, or for what the run that is
+            joined has.
         patience: For how many seconds a key service or database that is away is waited for.
+        rate: At most so many rows in a second, for all processes together. None for no limit, or
+            for the one that the run has.
+        max_errors: Stop when more rows than that have failed; None for any number.
+        retry_failed: Try only the rows that failed in the last run.
+        workers_in_flight: How many batches are at a key service at the same time.
         on_progress: Called after each batch.
-        stop: Asked after each batch; True, or a set event, ends the run after it.
+        stop: Asked after each batch; True, or a set event, ends the work after it.
 
     Returns:
         What was done, and what is left. Rows that failed are in it, not raised.
 
     Raises:
         MigrationError: It can't be started like this.
+        MigrationRunningError: Another process moves the same values; SQLite has one at a time.
         MigrationStoppedError: It had to stop; `retryable` says whether just to try again.
         ConfigError: The target isn't configured, or can't be used.
         DatabaseError: The database failed before the start.
     """
     keys = store.keys if keys is None else keys
-    labels = store.run(lambda connection: count_sections(connection, store.layout))
-    plan = plan_migration(
-        store.layout,
-        keys,
-        labels,
-        source=source,
-        target=target,
-        not_primary=not_primary,
-        allow_plaintext=allow_plaintext,
-    )
-    run = _Run(
-        store.engine,
-        keys,
-        plan,
+    options = _options(
         dry_run=dry_run,
         batch_size=batch_size,
+        max_sweeps=max_sweeps,
         patience=patience,
+        rate=rate,
+        max_errors=max_errors,
+        retry_failed=retry_failed,
+        workers_in_flight=workers_in_flight,
         on_progress=on_progress,
         stop=stop,
     )
-    return run.go(max_sweeps)
+
+    def plan(layout: Layout, labels: dict[str, int]) -> Plan:
+        return plan_migration(
+            layout,
+            keys,
+            labels,
+            source=source,
+            target=target,
+            not_primary=not_primary,
+            allow_plaintext=allow_plaintext,
+        )
+
+    return _go(store, keys, plan, options)
 
 
 @frameless
 def rewrap(
-    store: SecretStore,
+    store: Stored,
     keys: KeyManager | None = None,
     *,
     section: str | None = None,
     dry_run: bool = False,
     batch_size: int = 1000,
-    max_sweeps: int = 10,
+    max_sweeps: int | None = None,
     patience: float = PATIENCE,
+    rate: float | None = None,
+    max_errors: int | None = None,
+    retry_failed: bool = False,
+    workers_in_flight: int = IN_FLIGHT,
     on_progress: OnProgress | None = None,
     stop: Stop | None = None,
 ) -> MigrationReport:
@@ -134,6 +140,10 @@ def rewrap(
         batch_size: Rows in a batch.
         max_sweeps: How often to go through the table.
         patience: Seconds.
+        rate: Rows a second.
+        max_errors: How many rows may fail.
+        retry_failed: Only what failed before.
+        workers_in_flight: Batches at a key service.
         on_progress: Called after each batch.
         stop: Asked after each batch.
 
@@ -146,198 +156,87 @@ def rewrap(
     """
     keys = store.keys if keys is None else keys
     section = keys.primary if section is None else section
-    labels = store.run(lambda connection: count_sections(connection, store.layout))
-    plan = plan_rewrap(store.layout, labels, keys, section, _newest_key(keys, section))
-    run = _Run(
-        store.engine,
-        keys,
-        plan,
+    newest = _Newest(keys, section)
+    options = _options(
         dry_run=dry_run,
         batch_size=batch_size,
+        max_sweeps=max_sweeps,
         patience=patience,
+        rate=rate,
+        max_errors=max_errors,
+        retry_failed=retry_failed,
+        workers_in_flight=workers_in_flight,
         on_progress=on_progress,
         stop=stop,
     )
-    return run.go(max_sweeps)
+
+    def plan(layout: Layout, labels: dict[str, int]) -> Plan:
+        return plan_rewrap(layout, labels, keys, section, newest.key())
+
+    return _go(store, keys, plan, options)
 
 
-def _newest_key(keys: KeyManager, section: str) -> KeyRef:
-    """Find out what the section encrypts with now, whatever it knew a moment ago.
+def _go(
+    store: Stored,
+    keys: KeyManager,
+    plan: Callable[[Layout, dict[str, int]], Plan],
+    options: Options,
+) -> MigrationReport:
+    """Plan for all tables before the first is begun; then one after the other."""
+    columns = columns_of(store)
+    counted = [
+        at_the_start(
+            partial(column.run, partial(count_sections, layout=column.layout)), options.patience
+        )
+        for column in columns
+    ]
+    # A section that only one of the tables names is no slip.
+    everywhere = dict(sum(map(Counter, counted), Counter[str]()))
+    plans = [
+        plan(column.layout, {**dict.fromkeys(everywhere, 0), **labels})
+        for column, labels in zip(columns, counted, strict=True)
+    ]
+    migrations = [
+        Migration(column, keys, each, labels, options)
+        for column, each, labels in zip(columns, plans, counted, strict=True)
+    ]
+    return together(migrations)
+
+
+def _options(*, stop: Stop | None, **options: object) -> Options:
+    made = Options(**options, stop=stop_asked(stop))  # type: ignore[arg-type]
+    if made.batch_size < 1:
+        msg = "a batch has at least one row"
+        raise ValueError(msg)
+    if made.workers_in_flight < 1:
+        msg = "workers_in_flight is at least 1"
+        raise ValueError(msg)
+    if made.rate is not None and made.rate <= 0:
+        msg = "a rate is more than 0 rows a second"
+        raise ValueError(msg)
+    if made.max_sweeps is not None and made.max_sweeps < 1:
+        msg = "max_sweeps is at least 1"
+        raise ValueError(msg)
+    return made
+
+
+class _Newest:
+    """What a section encrypts with now, whatever its KeyManager knew a moment ago; asked once.
 
     A provider may notice a rotation late. Believing it would end a rewrap with nothing done.
     """
-    with keys.clone() as cold:
-        newest = cold.current_key(section)
-    end = time.monotonic() + _NOTICE
-    while keys.current_key(section) != newest and time.monotonic() < end:
-        time.sleep(0.05)
-    return newest
 
-
-class _Run:
-    """One migration from its start to its end."""
-
-    def __init__(
-        self,
-        engine: sa.Engine,
-        keys: KeyManager,
-        plan: Plan,
-        *,
-        dry_run: bool,
-        batch_size: int,
-        patience: float,
-        on_progress: OnProgress | None,
-        stop: Stop | None,
-    ) -> None:
-        if batch_size < 1:
-            msg = "a batch has at least one row"
-            raise ValueError(msg)
-        self._engine = engine
+    def __init__(self, keys: KeyManager, section: str) -> None:
         self._keys = keys
-        self._plan = plan
-        self._dry_run = dry_run
-        self._patience = patience
-        self._on_progress = on_progress
-        self._stop = stop_asked(stop)
-        self._tally = Tally()
-        self._writer = _writer(engine, plan)
-        self._reader = Reader(engine, plan.layout, plan.condition, rows=batch_size, size=PAGE_BYTES)
-        self._matched = self._count()
-        stale = self._matched if plan.operation == "rewrap" else 0
-        self._already = max(0, plan.already - stale)
-        self._settled = False
-        self._interrupted = False
+        self._section = section
+        self._key: KeyRef | None = None
 
-    def go(self, max_sweeps: int) -> MigrationReport:
-        """Sweep until settled, and report."""
-        trouble: tuple[str, bool] | None = None
-        try:
+    def key(self) -> KeyRef:
+        """Find it out."""
+        if self._key is None:
             with self._keys.clone() as cold:
-                self._sweeps(cold, max_sweeps)
-        except KeysFailedError as failure:
-            trouble = (f"the keys failed: {failure.error}", failure.error.retryable)
-        except sa.exc.SQLAlchemyError as error:
-            problem = translated(error)
-            retryable = isinstance(problem, StoreError) and problem.retryable
-            trouble = (f"the database failed: {problem}", retryable)
-        if trouble is None or self._interrupted:
-            return self._report()
-        message, retryable = trouble
-        msg = f"{message}. Nothing is lost: {self._tally.moved} rows were moved; start it again"
-        raise MigrationStoppedError(msg, report=self._report(), retryable=retryable)
-
-    def _sweeps(self, cold: KeyManager, max_sweeps: int) -> None:
-        converter = Converter(
-            self._keys, cold, self._plan, self._tally, wait=self._wait, patience=self._patience
-        )
-        applier = Applier(
-            self._engine,
-            self._plan.layout,
-            self._writer,
-            self._tally,
-            fail=lambda change, error, state: converter.failure(change.row, error, state),
-            wait=self._wait,
-            patience=self._patience,
-        )
-        for sweep in range(max_sweeps):
-            before, troubled = self._tally.unsettled, self._tally.troubled
-            self._sweep(converter, applier)
-            if self._interrupted or self._dry_run:
-                return
-            if self._tally.unsettled == before:
-                self._settled = True
-                return
-            # Whoever was using rows gets a moment; longer each time.
-            if self._tally.troubled > troubled and not self._wait(_pause(sweep)):
-                return
-
-    def _sweep(self, converter: Converter, applier: Applier) -> None:
-        self._tally.start_sweep()
-        after: Key | None = None
-        with InOrder(applier.apply, threaded=self._writer.threaded) as writes:
-            while rows := self._page(after):
-                changes = converter.convert(rows)
-                if not self._dry_run:
-                    writes.submit(changes)
-                after = self._plan.layout.key_of(rows[-1])
-                self._tally.done += len(rows)
-                if self._on_progress is not None:
-                    self._on_progress(self._tally.progress(self._matched))
-                if not self._wait(self._writer.pause):
-                    return
-
-    def _page(self, after: Key | None) -> list[Row]:
-        patience = Patience(self._patience, self._wait)
-        return patiently(lambda: self._reader.page(after), patience)
-
-    def _wait(self, seconds: float) -> bool:
-        """Wait, in small steps so that a request to stop is heard. False if there was one."""
-        end = time.monotonic() + seconds
-        while True:
-            if self._stop():
-                self._interrupted = True
-                return False
-            rest = end - time.monotonic()
-            if rest <= 0:
-                return True
-            time.sleep(min(rest, 0.1))
-
-    def _count(self) -> int:
-        def count() -> int:
-            with self._engine.connect() as connection:
-                return count_matching(connection, self._plan)
-
-        return guarded(count)
-
-    def _left(self) -> int:
-        if self._settled:
-            return 0
-        if self._dry_run:
-            return self._tally.verified
-        # Those that failed are counted apart. After an interruption it is only known of some.
-        return max(0, self._count_or_guess() - self._tally.failed)
-
-    def _count_or_guess(self) -> int:
-        try:
-            return self._count()
-        except StoreError:
-            return self._matched - self._tally.moved
-
-    def _report(self) -> MigrationReport:
-        plan, tally = self._plan, self._tally
-        return MigrationReport(
-            operation=plan.operation,
-            source=plan.source,
-            target=plan.target,
-            target_key=plan.target_key,
-            dry_run=self._dry_run,
-            rows=plan.rows,
-            matched=self._matched,
-            already=self._already,
-            moved=tally.moved,
-            verified=tally.verified,
-            left=self._left(),
-            failed=tally.failed,
-            failures=tuple(tally.failures),
-            changed=tally.changed,
-            gone=tally.gone,
-            busy=tally.busy,
-            calls=tally.calls,
-            sweeps=tally.sweeps,
-            settled=self._settled,
-            interrupted=self._interrupted,
-            duration=time.monotonic() - tally.started,
-        )
-
-
-def _pause(sweep: int) -> float:
-    return min(_SWEEP_PAUSE * 2.0**sweep, _LONGEST_SWEEP_PAUSE)
-
-
-def _writer(engine: sa.Engine, plan: Plan) -> Writer:
-    if engine.dialect.name == "postgresql":
-        return PostgresqlWriter(engine, plan.layout)
-    if engine.dialect.name == "sqlite":
-        return SqliteWriter(engine, plan.layout)
-    msg = f"migration works in PostgreSQL and SQLite, not in {engine.dialect.name}"
-    raise StoreError(msg)
+                self._key = cold.current_key(self._section)
+            end = time.monotonic() + _NOTICE
+            while self._keys.current_key(self._section) != self._key and time.monotonic() < end:
+                time.sleep(0.05)
+        return self._key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import attrs
@@ -68,7 +69,6 @@ def plan_migration(
         ConfigError: The target isn't configured, or can't be used.
         TypeError: The sources are one str, whose letters would be taken for names.
     """
-    layout = layout.for_keys(keys)
     target = keys.primary if target is None else target
     capabilities = keys.capabilities(target)
     if target != keys.primary and not not_primary:
@@ -92,7 +92,13 @@ def plan_migration(
         raise TypeError(msg)
     if source is not None:
         sources = _source_labels(keys, labels, source, target)
+    # Where rows don't name their section, the source is tried first and the target last.
+    order = [*map(keys.section_of, filter(partial(_is_known, keys), sources))]
+    layout = layout.for_keys(keys, [*order, *(name for name in keys.sections if name != target)])
     codec, table = layout.codec, layout.table
+    problem = codec.problem_with(target)
+    if problem:
+        raise MigrationError(problem)
     if source is None:
         condition = sa.not_(codec.surely_at(table, targets))
     else:
@@ -114,7 +120,7 @@ def plan_rewrap(
     if not keys.capabilities(section).key_versions:
         msg = f"the keys of the section {section!r} have no versions: there is nothing to rewrap"
         raise MigrationError(msg)
-    layout = layout.for_keys(keys)
+    layout = layout.for_keys(keys, [section])
     codec, table = layout.codec, layout.table
     sources = section_labels(keys, section)
     condition = sa.and_(codec.under(table, sources), sa.not_(codec.is_key(table, sources, current)))
@@ -157,7 +163,7 @@ def _source_labels(
     for name in source:
         if name in keys.sections:
             found += section_labels(keys, name)
-        elif name in labels or _is_alias(keys, name):
+        elif (name and name in labels) or _is_known(keys, name):
             found.append(name)
         else:
             known = sorted({*keys.sections, *labels})
@@ -180,7 +186,7 @@ def _suggestion(name: str, known: Sequence[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def _is_alias(keys: KeyManager, name: str) -> bool:
+def _is_known(keys: KeyManager, name: str) -> bool:
     try:
         keys.section_of(name)
     except SectionNotConfiguredError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +13,9 @@ from keyhinge_store._layout import Key, Layout, Row
 __all__ = ["Reader", "reread"]
 
 _KEYS_PER_STATEMENT = 400
+
+# Which parts of a key are text; None where there is no key.
+_Kinds = tuple[bool, ...] | None
 
 
 class Reader:
@@ -46,16 +49,20 @@ class Reader:
         self._conditions = layout.present + ([] if condition is None else [condition])
         self._rows = rows
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._statements: dict[tuple[bool, ...] | None, sa.Select[Any]] = {None: self._build(None)}
+        self._statements: dict[tuple[_Kinds, _Kinds], sa.Select[Any]] = {}
 
-    def page(self, after: Key | None) -> list[Row]:
+    def page(self, after: Key | None, last: Key | None = None) -> list[Row]:
         """Read the page that begins behind a key, or the first one.
+
+        Args:
+            after: The key; None for the beginning of the table.
+            last: The last key to read; None for the end of the table.
 
         Raises:
             SQLAlchemyError: The database failed.
         """
-        statement = self._statement(after)
-        given = {f"after_{index}": sent(part) for index, part in enumerate(after or ())}
+        statement = self._statement(after, last)
+        given = {**_given("after", after), **_given("last", last)}
         with self._engine.connect() as connection:
             rows = connection.execute(statement, {**given, "size": self._size}).all()
         return [tuple(row[:-1]) for row in rows]
@@ -67,13 +74,45 @@ class Reader:
             yield rows
             after = self._layout.key_of(rows[-1])
 
-    def _statement(self, after: Key | None) -> sa.Select[Any]:
+    def ahead(self, after: Key | None, count: int) -> Key | None:
+        """Find the key that is so many keys behind another one, whatever its row holds.
+
+        Args:
+            after: The other one; None for the beginning of the table.
+            count: How many; the database walks over them in the key's index.
+
+        Returns:
+            The key; None if the table ends before it.
+
+        Raises:
+            SQLAlchemyError: The database failed.
+        """
+        columns = [self._layout.selected(name) for name in self._layout.key]
+        wanted = sa.select(*(column.label(f"k{i}") for i, column in enumerate(columns)))
+        wanted = wanted.order_by(*self._key()).limit(1).offset(count - 1)
+        if after is not None:
+            wanted = wanted.where(sa.tuple_(*self._key()) > self._marks("after", _kinds(after)))
+        with self._engine.connect() as connection:
+            row = connection.execute(wanted, _given("after", after)).one_or_none()
+        return None if row is None else tuple(row)
+
+    def _statement(self, after: Key | None, last: Key | None) -> sa.Select[Any]:
         # In SQLite any column holds anything; only text may have to be sent as its bytes.
-        kinds = None if after is None else tuple(isinstance(part, str) for part in after)
+        kinds = _kinds(after), _kinds(last)
         statement = self._statements.get(kinds)
         if statement is None:
-            statement = self._statements[kinds] = self._build(kinds)
+            statement = self._statements[kinds] = self._build(*kinds)
         return statement
+
+    def _key(self) -> list[sa.ColumnElement[Any]]:
+        return [self._layout.table.c[name] for name in self._layout.key]
+
+    def _marks(self, name: str, kinds: _Kinds) -> Any:
+        marks = [
+            self._mark(f"{name}_{index}", column.type, is_text)
+            for index, (column, is_text) in enumerate(zip(self._key(), kinds or (), strict=True))
+        ]
+        return sa.tuple_(*marks)
 
     def _mark(self, name: str, kind: sa.types.TypeEngine[Any], is_text: bool) -> Any:
         if not self._is_sqlite:
@@ -81,19 +120,16 @@ class Reader:
         mark = sa.bindparam(name, type_=sa.types.NULLTYPE)
         return sa.cast(mark, sa.Text) if is_text else mark
 
-    def _build(self, after: tuple[bool, ...] | None) -> sa.Select[Any]:
-        table, layout = self._layout.table, self._layout
-        key = [table.c[name] for name in layout.key]
+    def _build(self, after: _Kinds, last: _Kinds) -> sa.Select[Any]:
+        layout, key = self._layout, self._key()
         # Names of our own: the table's columns may have any.
         read = [layout.selected(name).label(f"c{i}") for i, name in enumerate(layout.columns)]
         order = [column.label(f"k{index}") for index, column in enumerate(key)]
         page = sa.select(*read, *order).order_by(*key).limit(self._rows).where(*self._conditions)
         if after is not None:
-            marks = [
-                self._mark(f"after_{index}", column.type, is_text)
-                for index, (column, is_text) in enumerate(zip(key, after, strict=True))
-            ]
-            page = page.where(sa.tuple_(*key) > sa.tuple_(*marks))
+            page = page.where(sa.tuple_(*key) > self._marks("after", after))
+        if last is not None:
+            page = page.where(sa.tuple_(*key) <= self._marks("last", last))
         inner = page.subquery("page")
         keys = [inner.c[f"k{index}"] for index in range(len(key))]
         # The sum of the sizes before each row: the page ends where it would grow too large.
@@ -109,8 +145,21 @@ class Reader:
         )
 
 
-def reread(connection: sa.Connection, layout: Layout, keys: list[Key]) -> dict[Key, Row]:
-    """Read rows again by their keys; those that are gone are missing."""
+def _kinds(key: Key | None) -> _Kinds:
+    return None if key is None else tuple(isinstance(part, str) for part in key)
+
+
+def _given(name: str, key: Key | None) -> dict[str, Any]:
+    return {f"{name}_{index}": sent(part) for index, part in enumerate(key or ())}
+
+
+def reread(
+    connection: sa.Connection,
+    layout: Layout,
+    keys: list[Key],
+    conditions: Sequence[sa.ColumnElement[bool]] = (),
+) -> dict[Key, Row]:
+    """Read rows again by their keys; those that are gone, or don't meet conditions, are missing."""
     table = layout.table
     found: dict[Key, Row] = {}
     wanted = sa.select(*(layout.selected(name) for name in layout.columns))
@@ -120,6 +169,6 @@ def reread(connection: sa.Connection, layout: Layout, keys: list[Key]) -> dict[K
         chunk: list[Any] = list(keys[start : start + _KEYS_PER_STATEMENT])
         if len(columns) == 1:
             chunk = [part for (part,) in chunk]
-        for row in connection.execute(wanted.where(key.in_(chunk))):
+        for row in connection.execute(wanted.where(key.in_(chunk), *conditions)):
             found[layout.key_of(row)] = tuple(row)
     return found

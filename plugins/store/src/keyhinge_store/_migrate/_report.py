@@ -10,6 +10,8 @@ from typing import Any, Literal
 import attrs
 
 from keyhinge import KeyRef
+from keyhinge_store._failure import RowFailure
+from keyhinge_store._runs._info import RunInfo
 
 __all__ = [
     "KeyCalls",
@@ -23,23 +25,6 @@ __all__ = [
 ]
 
 SHOWN_FAILURES = 100
-
-
-@attrs.frozen
-class RowFailure:
-    """A row that was left as it is.
-
-    Attributes:
-        key: Its primary key, column by column.
-        reason: The name of the error's class.
-        message: The error's text, which holds no value.
-        sqlstate: Where the database refused the row, its SQLSTATE.
-    """
-
-    key: Mapping[str, Any]
-    reason: str
-    message: str
-    sqlstate: str = ""
 
 
 @attrs.define
@@ -68,6 +53,13 @@ class Progress:
         failed: How many failed in this sweep.
         elapsed: Seconds since the start.
         rate: Rows moved in a second, on average.
+        table: The table.
+        processes: How many processes work on it; those of the last seconds.
+        all_matched: How many rows were to be moved when the first process started.
+        all_moved: How many all processes together have moved.
+        all_failed: How many failed for all processes together, in this sweep.
+        time_left: Seconds until everything is moved, if it goes on like this; None where nothing
+            was moved yet.
     """
 
     sweep: int
@@ -77,6 +69,12 @@ class Progress:
     failed: int
     elapsed: float
     rate: float
+    table: str = ""
+    processes: int = 1
+    all_matched: int = 0
+    all_moved: int = 0
+    all_failed: int = 0
+    time_left: float | None = None
 
 
 OnProgress = Callable[[Progress], None]
@@ -118,6 +116,13 @@ class MigrationReport:
         settled: Whether the last sweep found nothing but failures.
         interrupted: Whether it was asked to stop before the end.
         duration: Seconds.
+        table: The table; empty where there are several.
+        unsettled: Whether it was given up, because applications kept it from coming to an end.
+        reason: Why it was.
+        run: What all processes together did; None in a dry run, and where there are several tables.
+        price: What AWS KMS charges for the calls, in US dollars; None where it isn't asked.
+        warnings: What was found at the start that doesn't stop it, but should be known.
+        tables: The reports of the tables, where there are several.
     """
 
     operation: Literal["migrate", "rewrap"]
@@ -141,6 +146,18 @@ class MigrationReport:
     settled: bool
     interrupted: bool
     duration: float
+    table: str = ""
+    unsettled: bool = False
+    reason: str = ""
+    run: RunInfo | None = None
+    price: float | None = None
+    warnings: tuple[str, ...] = ()
+    tables: tuple[MigrationReport, ...] = ()
+
+    @property
+    def run_id(self) -> int | None:
+        """The run's number, as `keyhinge runs` shows it."""
+        return None if self.run is None else self.run.run_id
 
     @property
     def matched_nothing(self) -> bool:
@@ -154,13 +171,24 @@ class MigrationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain types, for JSON."""
-        return {**attrs.asdict(self), "matched_nothing": self.matched_nothing}
+        told = attrs.asdict(self, recurse=False)
+        told["target_key"] = None if self.target_key is None else attrs.asdict(self.target_key)
+        told["failures"] = [attrs.asdict(failure) for failure in self.failures]
+        told["calls"] = {name: attrs.asdict(calls) for name, calls in self.calls.items()}
+        told["run"] = None if self.run is None else self.run.to_dict()
+        told["tables"] = [table.to_dict() for table in self.tables]
+        return {**told, "run_id": self.run_id, "matched_nothing": self.matched_nothing}
 
 
 @attrs.define
 class Tally:
-    """Counts while a migration runs."""
+    """Counts while a migration runs: all of one process, or those of one batch.
 
+    Attributes:
+        kept: So many of the rows that failed are named.
+    """
+
+    kept: int = SHOWN_FAILURES
     moved: int = 0
     verified: int = 0
     failed: int = 0
@@ -174,18 +202,18 @@ class Tally:
     started: float = attrs.field(factory=time.monotonic)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, repr=False, eq=False)
 
-    def start_sweep(self) -> None:
+    def start_sweep(self, number: int) -> None:
         """Begin a pass over the table. Failures are counted anew, as each pass meets them."""
-        self.sweeps += 1
-        self.done = self.failed = 0
-        self.failures.clear()
+        with self._lock:
+            self.sweeps = number
+            self.done = self.failed = 0
+            self.failures.clear()
 
     def fail(self, failure: RowFailure) -> None:
         """Count a row that failed, and keep the first of them."""
-        with self._lock:  # batches are converted and written at the same time
-            self.failed += 1
-            if len(self.failures) < SHOWN_FAILURES:
-                self.failures.append(failure)
+        self.failed += 1
+        if len(self.failures) < self.kept:
+            self.failures.append(failure)
 
     def called(self, section: str, values: int) -> None:
         """Count a batch that a key service was asked."""
@@ -193,19 +221,31 @@ class Tally:
         calls.batches += 1
         calls.values += values
 
-    @property
-    def unsettled(self) -> int:
-        """A figure that stays the same over a sweep that found nothing but failures."""
-        return self.moved + self.changed + self.gone + self.busy
+    def add_calls(self, batch: Tally) -> None:
+        """Add what converting a batch has asked of the key services."""
+        with self._lock:
+            for section, calls in batch.calls.items():
+                sum_ = self.calls.setdefault(section, KeyCalls())
+                sum_.batches += calls.batches
+                sum_.values += calls.values
+
+    def add_converted(self, batch: Tally, rows: int) -> None:
+        """Add a batch that is on its way to be written."""
+        with self._lock:
+            self.verified += batch.verified
+            self.done += rows
+
+    def add_written(self, batch: Tally) -> None:
+        """Add what became of a batch."""
+        with self._lock:
+            self.moved += batch.moved
+            self.changed += batch.changed
+            self.gone += batch.gone
+            self.busy += batch.busy
+            self.failed += batch.failed
+            self.failures += batch.failures[: self.kept - len(self.failures)]
 
     @property
-    def troubled(self) -> int:
-        """How often a row couldn't be written because somebody else was using it."""
-        return self.changed + self.busy
-
-    def progress(self, matched: int) -> Progress:
-        """Describe this moment."""
-        elapsed = time.monotonic() - self.started
-        moved = max(self.moved, self.verified)
-        rate = moved / elapsed if elapsed > 0 else 0.0
-        return Progress(self.sweeps, matched, self.done, moved, self.failed, elapsed, rate)
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from keyhinge_store._cells import Cell
 from keyhinge_store._layout import Key, Layout
 from keyhinge_store._migrate._convert import Change
-from keyhinge_store._migrate._writer import AlteredError
+from keyhinge_store._migrate._writer import Also, AlteredError
 from keyhinge_store._table import now
 
 __all__ = ["PostgresqlWriter"]
@@ -18,9 +18,12 @@ __all__ = ["PostgresqlWriter"]
 # For a lock on the table, as ALTER TABLE takes it; locks on rows are skipped, not waited for.
 _LOCK_TIMEOUT = "2s"
 _STATEMENT_TIMEOUT = "60s"
+# For a process that is frozen in mid-transaction: applications would wait for its locks.
+_IDLE_TIMEOUT = "10s"
 _LIMITS = sa.text(
-    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :all, true)"
-).bindparams(lock=_LOCK_TIMEOUT, all=_STATEMENT_TIMEOUT)
+    "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :all, true), "
+    "set_config('idle_in_transaction_session_timeout', :idle, true)"
+).bindparams(lock=_LOCK_TIMEOUT, all=_STATEMENT_TIMEOUT, idle=_IDLE_TIMEOUT)
 
 
 class PostgresqlWriter:
@@ -42,15 +45,18 @@ class PostgresqlWriter:
             for sign, names in (("r", layout.columns), ("n", layout.codec.columns))
             for index, name in enumerate(names)
         ]
-        self._statement = sa.text(_statement(engine.dialect, layout)).bindparams(
-            sa.bindparam("moment", type_=sa.DateTime(timezone=True))
-        )
+        self._dated = layout.encrypted_at is not None
+        self._statement = sa.text(_statement(engine.dialect, layout))
+        if self._dated:
+            moment = sa.bindparam("moment", type_=sa.DateTime(timezone=True))
+            self._statement = self._statement.bindparams(moment)
 
-    def write(self, changes: Sequence[Change]) -> set[Key]:
+    def write(self, changes: Sequence[Change], also: Also | None = None) -> set[Key]:
         """Write a batch in a transaction of its own.
 
         Args:
             changes: The batch.
+            also: Writes more in the same transaction.
 
         Returns:
             The keys of the rows that were written. The others were changed, deleted or locked.
@@ -65,14 +71,18 @@ class PostgresqlWriter:
             name: _array(part, write)
             for (name, write), part in zip(self._arrays, (*read, *new), strict=True)
         }
-        sent["moment"] = now()
+        if self._dated:
+            sent["moment"] = now()
         connection = self._engine.connect().execution_options(isolation_level="READ COMMITTED")
         with connection, connection.begin():
             connection.execute(_LIMITS)
             written = connection.execute(self._statement, sent).all()
             if not all(row[-1] for row in written):
                 raise AlteredError
-        return {tuple(row[:-1]) for row in written}
+            keys = {tuple(row[:-1]) for row in written}
+            if also is not None:
+                also(connection, keys)
+        return keys
 
 
 def _bytes(item: bytes) -> str:
@@ -105,8 +115,10 @@ def _statement(dialect: sa.Dialect, layout: Layout) -> str:
     new = {name: f"n{index}" for index, name in enumerate(layout.codec.columns)}
 
     sent = [(each, layout.cell(name)) for part in (place, new) for name, each in part.items()]
-    arrays = ", ".join(f"CAST(:{each} AS {_in_text(cell.sql_type)}[])" for each, cell in sent)
-    same_row = " AND ".join(f"t.{quoted[name]} = s.{place[name]}" for name in layout.key)
+    arrays = ", ".join(f"CAST(:{each} AS {_sent_as(cell)}[])" for each, cell in sent)
+    same_row = " AND ".join(
+        f"t.{quoted[name]} = {_typed(layout.cell(name), place[name])}" for name in layout.key
+    )
     guard = " AND ".join(_same(layout.cell(n), quoted[n], place[n]) for n in layout.columns)
     as_sent = " AND ".join(_same(layout.cell(n), quoted[n], new[n]) for n in new)
     changes = [f"{quoted[name]} = s.{source}" for name, source in new.items()]
@@ -121,6 +133,15 @@ def _statement(dialect: sa.Dialect, layout: Layout) -> str:
         f"UPDATE {table} AS t SET {', '.join(changes)} FROM free AS s WHERE {same_row} "
         f"RETURNING {returned}, ({as_sent}) AS as_sent"
     )
+
+
+def _sent_as(cell: Cell) -> str:
+    # Text for whatever is read as text: an array of arrays would come apart.
+    return "text" if cell.kind == "other" else _in_text(cell.sql_type)
+
+
+def _typed(cell: Cell, sent: str) -> str:
+    return f"CAST(s.{sent} AS {_in_text(cell.sql_type)})" if cell.kind == "other" else f"s.{sent}"
 
 
 def _same(cell: Cell, column: str, sent: str) -> str:

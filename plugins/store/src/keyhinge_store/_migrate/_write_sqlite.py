@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from keyhinge_store._layout import Key, Layout
 from keyhinge_store._migrate._convert import Change
 from keyhinge_store._migrate._reader import reread
-from keyhinge_store._migrate._writer import AlteredError, holds
+from keyhinge_store._migrate._writer import Also, AlteredError, holds
 from keyhinge_store._table import now
 
 __all__ = ["SqliteWriter"]
@@ -38,11 +38,12 @@ class SqliteWriter:
         self._layout = layout
         self._statement = _statement(engine.dialect, layout)
 
-    def write(self, changes: Sequence[Change]) -> set[Key]:
+    def write(self, changes: Sequence[Change], also: Also | None = None) -> set[Key]:
         """Write a batch in a transaction of its own.
 
         Args:
             changes: The batch.
+            also: Writes more in the same transaction.
 
         Returns:
             The keys of the rows that were written. The others were changed or deleted.
@@ -65,6 +66,8 @@ class SqliteWriter:
             try:
                 touched = connection.exec_driver_sql(self._statement, sent).rowcount
                 written = self._written(connection, changes, touched)
+                if also is not None:
+                    also(connection, written)
                 connection.exec_driver_sql("COMMIT")
             except BaseException:
                 _roll_back(connection)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import sqlalchemy as sa
 
 from keyhinge_store._layout import Key, Layout, Row
 from keyhinge_store._migrate._convert import Change
 
-__all__ = ["AlteredError", "Writer", "holds"]
+__all__ = ["Also", "AlteredError", "Writer", "holds"]
+
+Also = Callable[[sa.Connection, set[Key]], None]
+"""Is given the transaction, and the keys of the rows that were written in it."""
 
 
 class AlteredError(Exception):
@@ -23,8 +28,11 @@ class Writer(Protocol):
     pause: float
     """Seconds to leave the database to others after each batch."""
 
-    def write(self, changes: Sequence[Change]) -> set[Key]:
-        """Write those rows that are as they were read and free; give their keys."""
+    def write(self, changes: Sequence[Change], also: Also | None = None) -> set[Key]:
+        """Write those rows that are as they were read and free; give their keys.
+
+        What `also` writes is committed together with them; an exception of it undoes both.
+        """
 
 
 def holds(layout: Layout, row: Row, change: Change) -> bool:

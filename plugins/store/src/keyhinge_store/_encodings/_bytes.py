@@ -1,0 +1,136 @@
+"""One binary column, which holds the binary form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import sqlalchemy as sa
+
+from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
+from keyhinge_store._codec import UNREADABLE, Labels
+
+if TYPE_CHECKING:
+    from keyhinge import KeyManager
+
+__all__ = ["BytesCodec"]
+
+_MAGIC = b"\xd3\x4b\x48\x01"
+_ALL = bytes(range(256))
+_MAX_HEAD = 4 + 1 + 32 + 2 + 512 + 1 + 64
+
+
+@attrs.frozen
+class BytesCodec:
+    """The binary form in a column of bytes.
+
+    Attributes:
+        value: The column.
+        dialect: The database system.
+    """
+
+    value: str
+    dialect: str
+
+    encoding = "bytes"
+    labels: tuple[str, ...] = attrs.field(default=(), init=False)
+    bound = True
+    faithful = True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The one column."""
+        return (self.value,)
+
+    def read(self, cells: Sequence[Any]) -> EncryptedValue:
+        """Parse the bytes."""
+        (data,) = cells
+        if not isinstance(data, (bytes, memoryview)):
+            kind = "NULL" if data is None else f"{type(data).__name__}, not bytes"
+            msg = f"not an encrypted value: the column {self.value!r} holds {kind}"
+            raise InvalidCiphertextError(msg)
+        return EncryptedValue.from_bytes(bytes(data))
+
+    def write(self, value: EncryptedValue) -> tuple[bytes, ...]:
+        """Give the binary form."""
+        return (value.to_bytes(),)
+
+    def others(self, value: EncryptedValue) -> tuple[str, ...]:
+        """Give nothing: the value names its section."""
+        return ()
+
+    def problem_with(self, section: str) -> str:
+        """Give nothing: it holds the values of every section."""
+        return ""
+
+    def refuse(self, plaintext: bytes) -> None:
+        """Refuse nothing."""
+
+    def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning."""
+        found = [self._begins(table, _head(label)) for label in labels if label.isascii()]
+        return sa.or_(sa.false(), *found)
+
+    def surely_at(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning."""
+        return self.under(table, labels)
+
+    def is_key(
+        self, table: sa.FromClause, labels: Sequence[str], key: KeyRef
+    ) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning, in which each length is written."""
+        heads = [_head(label) + _rest(key.key_id, key.version) for label in labels]
+        return sa.or_(sa.false(), *(self._begins(table, head) for head in heads))
+
+    def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
+        """Give the beginning up to the ciphertext, by the lengths that are written in it."""
+        value = table.c[self.value]
+        key_id = 6 + self._byte(value, sa.literal(5))
+        length = 256 * self._byte(value, key_id) + self._byte(value, key_id + 1)
+        version = key_id + 2 + length
+        end = version + self._byte(value, version)
+        readable = sa.and_(self._begins(table, _MAGIC), end <= _MAX_HEAD)
+        return (sa.case((readable, sa.func.substr(value, 1, end)), else_=sa.literal(b"")),)
+
+    def labels_of(self, group: Sequence[Any]) -> Labels:
+        """Parse what `groups` gave."""
+        try:
+            value = EncryptedValue.from_bytes(bytes(group[0]) + b"\0")
+        except InvalidCiphertextError:
+            return UNREADABLE, "", ""
+        return value.section, value.key_id, value.version
+
+    def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Find nothing: there is nothing beside the value."""
+        return sa.false()
+
+    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> BytesCodec:
+        """Give itself: the value names its section."""
+        return self
+
+    def _begins(self, table: sa.FromClause, beginning: bytes) -> sa.ColumnElement[bool]:
+        cut = sa.func.substr(table.c[self.value], 1, len(beginning), type_=sa.LargeBinary)
+        return cut == sa.literal(beginning, sa.LargeBinary)
+
+    def _byte(self, value: sa.ColumnElement[Any], at: sa.ColumnElement[int]) -> Any:
+        """Give one byte as a number: its place in a row of all bytes. 0 behind the end."""
+        byte = sa.func.substr(value, at, 1, type_=sa.LargeBinary)
+        everything = sa.literal(_ALL, sa.LargeBinary)
+        if self.dialect == "postgresql":
+            place = sa.func.position(byte.op("IN", return_type=sa.Integer())(everything))
+        else:
+            place = sa.func.instr(everything, byte)
+        return sa.type_coerce(place, sa.Integer) - 1
+
+
+def _head(section: str) -> bytes:
+    raw = section.encode("ascii")
+    return _MAGIC + bytes([min(len(raw), 255)]) + raw
+
+
+def _rest(key_id: str, version: str) -> bytes:
+    raw_id, raw_version = key_id.encode("ascii"), version.encode("ascii")
+    return (
+        len(raw_id).to_bytes(2, "big") + raw_id + len(raw_version).to_bytes(1, "big") + raw_version
+    )

@@ -1,0 +1,142 @@
+"""One text column, which holds the text form; or, while it is adopted, still a plaintext."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import sqlalchemy as sa
+
+from keyhinge import EncryptedValue, InvalidCiphertextError, InvalidPlaintextError, KeyRef
+from keyhinge_store._cells import exact
+from keyhinge_store._codec import PLAIN, UNREADABLE, Labels, Plain
+
+if TYPE_CHECKING:
+    from keyhinge import KeyManager
+
+__all__ = ["TextCodec"]
+
+_MAGIC = "kh1:"
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+# More than the longest labels with their colons.
+_HEAD = 700
+
+
+@attrs.frozen
+class TextCodec:
+    """The text form in a column of text.
+
+    Attributes:
+        value: The column.
+        dialect: The database system.
+        adopt: Whether what isn't ours is a plaintext, rather than an error.
+    """
+
+    value: str
+    dialect: str
+    adopt: bool = False
+
+    encoding = "text"
+    labels: tuple[str, ...] = attrs.field(default=(), init=False)
+    bound = True
+    faithful = True
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The one column."""
+        return (self.value,)
+
+    def read(self, cells: Sequence[Any]) -> EncryptedValue | Plain:
+        """Parse the text. Whatever begins as ours does is ours, or an error."""
+        (text,) = cells
+        if not isinstance(text, str):
+            kind = "NULL" if text is None else f"{type(text).__name__}, not text"
+            msg = f"not an encrypted value: the column {self.value!r} holds {kind}"
+            raise InvalidCiphertextError(msg)
+        if self.adopt and not text.startswith(_MAGIC):
+            return Plain(text.encode("utf-8"))
+        return EncryptedValue.from_text(text)
+
+    def write(self, value: EncryptedValue) -> tuple[str, ...]:
+        """Give the text form."""
+        return (value.to_text(),)
+
+    def refuse(self, plaintext: bytes) -> None:
+        """Refuse a plaintext that nobody could tell from an encrypted value.
+
+        Raises:
+            InvalidPlaintextError: It begins with our marker, and the column is being adopted.
+        """
+        if self.adopt and plaintext.startswith(_MAGIC.encode()):
+            msg = (
+                f"the plaintext begins with {_MAGIC!r}, as encrypted values do; while the column "
+                f"{self.value!r} is adopted, nobody could tell which of them it is"
+            )
+            raise InvalidPlaintextError(msg)
+
+    def others(self, value: EncryptedValue) -> tuple[str, ...]:
+        """Give nothing: the value names its section."""
+        return ()
+
+    def problem_with(self, section: str) -> str:
+        """Give nothing: it holds the values of every section."""
+        return ""
+
+    def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning."""
+        found = [self._begins(table, f"{_MAGIC}{each}:") for each in labels if each != PLAIN]
+        if PLAIN in labels:
+            found.append(sa.not_(self._begins(table, _MAGIC)))
+        return sa.or_(sa.false(), *found)
+
+    def surely_at(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning."""
+        return self.under(table, labels)
+
+    def is_key(
+        self, table: sa.FromClause, labels: Sequence[str], key: KeyRef
+    ) -> sa.ColumnElement[bool]:
+        """Look at the beginning, behind which no further colon may come: a key id may have some."""
+        found = []
+        for label in labels:
+            beginning = f"{_MAGIC}{label}:{key.key_id}:{key.version}:"
+            rest = sa.func.substr(self._column(table), len(beginning) + 1)
+            no_more = self._position(rest, ":") == 0
+            found.append(sa.and_(self._begins(table, beginning), no_more))
+        return sa.or_(sa.false(), *found)
+
+    def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
+        """Give the labels as they stand in the value, by taking the base64 off its end."""
+        head = sa.func.rtrim(sa.func.substr(self._column(table), 1, _HEAD), _BASE64)
+        # What isn't ours may be a plaintext, and isn't read.
+        return (sa.case((self._begins(table, _MAGIC), head), else_=""),)
+
+    def labels_of(self, group: Sequence[Any]) -> Labels:
+        """Parse what `groups` gave."""
+        (head,) = group
+        if not head:
+            return (PLAIN if self.adopt else UNREADABLE), "", ""
+        try:
+            value = EncryptedValue.from_text(f"{head}AA==")
+        except InvalidCiphertextError:
+            return UNREADABLE, "", ""
+        return value.section, value.key_id, value.version
+
+    def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Find nothing: there is nothing beside the value."""
+        return sa.false()
+
+    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> TextCodec:
+        """Give itself: the value names its section."""
+        return self
+
+    def _column(self, table: sa.FromClause) -> sa.ColumnElement[str]:
+        return exact(table.c[self.value], self.dialect)
+
+    def _begins(self, table: sa.FromClause, beginning: str) -> sa.ColumnElement[bool]:
+        return sa.func.substr(self._column(table), 1, len(beginning)) == beginning
+
+    def _position(self, text: sa.ColumnElement[str], part: str) -> sa.ColumnElement[int]:
+        find = sa.func.strpos if self.dialect == "postgresql" else sa.func.instr
+        return find(text, part)
