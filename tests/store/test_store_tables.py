@@ -199,7 +199,7 @@ class TestEncodings:
 class TestOddTables:
     def test_names(self, open_column, open_keys) -> None:
         """Quotes, spaces, percent signs, colons, brackets, question marks and `before`."""
-        name, key, value = 'wei"rd %(x)s :y ?', 'k"%s:ey [1]', "v%% :va'l (2)"
+        name, key, value = 'wei"rd %s (x) :y ?', 'k"%s:ey [1]', "v%% :va'l (2)"
         before = "before"
 
         def quote(text: str) -> str:

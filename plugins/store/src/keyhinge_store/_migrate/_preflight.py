@@ -14,7 +14,12 @@ __all__ = ["preflight"]
 
 # A transaction that is open for so long (seconds) will probably stay open for longer.
 _OLD_TRANSACTION = 600
-_OID = sa.text("SELECT CAST(CAST(CAST(:name AS text) AS regclass) AS oid)")
+_OID = sa.text(
+    "SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+    "WHERE c.relname = :name AND c.relkind IN ('r', 'p') "
+    "AND CASE WHEN CAST(:schema AS text) IS NULL THEN pg_table_is_visible(c.oid) "
+    "ELSE n.nspname = :schema END"
+)
 _UPDATE_TRIGGERS = sa.text(
     # 16 in tgtype: UPDATE. Those that the server made for foreign keys are internal.
     "SELECT tgname FROM pg_trigger WHERE tgrelid = :table AND NOT tgisinternal "
@@ -45,8 +50,8 @@ def preflight(connection: sa.Connection, layout: Layout, *, writing: bool) -> tu
     """
     if connection.dialect.name != "postgresql":
         return _sqlite_triggers(connection, layout)
-    name = connection.dialect.identifier_preparer.format_table(layout.table)
-    table = connection.execute(_OID, {"name": name}).scalar_one()
+    place = {"name": layout.table.name, "schema": layout.table.schema}
+    table = connection.execute(_OID, place).scalar_one()
     if writing:
         _refuse_replica(connection)
     _refuse_row_security(connection, layout, table)
