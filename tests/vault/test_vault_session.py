@@ -55,9 +55,9 @@ def encrypt(session: Session, key: str) -> None:
 
 def token_of(session: Session) -> str:
     """Give the token that a session uses."""
-    assert session._lease is not None
-    assert session._lease.token is not None
-    return session._lease.token
+    assert session._tokens.lease is not None
+    assert session._tokens.lease.token is not None
+    return session._tokens.lease.token
 
 
 def threads() -> list[threading.Thread]:
@@ -527,13 +527,13 @@ class TestClose:
         assert arrived.wait(10)
         closer = threading.Thread(target=session.close)
         closer.start()
-        wait_for(lambda: session._closed)
+        wait_for(lambda: session._tokens._closed)
         go_on.set()
         closer.join(10)
         user.join(10)
         assert isinstance(caught[0], ClosedError)
         assert not bao.lives(given[0])
-        assert session._lease is None
+        assert session._tokens.lease is None
         assert threads() == []
 
     def test_renewal_under_way(
@@ -612,7 +612,7 @@ class TestShown:
         """What holds a token refuses to be pickled, and shows nothing."""
         session = open_session(bao.url, bao.approle([policy]))
         encrypt(session, key)
-        for thing in (session, session._lease):
+        for thing in (session, session._tokens.lease):
             with pytest.raises(TypeError):
                 pickle.dumps(thing)
             assert token_of(session) not in repr(thing)

@@ -199,11 +199,11 @@ def test_life_of_a_session(
     while not relay.count("auth/token/renew-self"):
         assert time.monotonic() < end
         time.sleep(0.05)
-    lease = session._lease
+    lease = session._tokens.lease
     assert lease is not None
     assert lease.token is not None
     texts = [repr(session.look()), repr(session), repr(lease), str(lease.__class__)]
-    texts += [repr(session.credentials), repr(session.connection), repr(session._renewal)]
+    texts += [repr(session.credentials), repr(session.connection), repr(session._tokens._renewal)]
     bao.revoke(lease.token)
     errors.append(encrypt(session, key))
     replies: list[Any] = [(503, {}, b"{}"), (200, {}, b"rubbish"), "drop"]
@@ -262,7 +262,7 @@ def test_no_copies(bao: Bao, open_session: Open):
     """What holds a token is neither pickled nor copied."""
     session = open_session(bao.url, {"token": bao.token()})
     session.look()
-    for thing in (session, session._lease, session.connection, session.connection.server):
+    for thing in (session, session._tokens.lease, session.connection, session.connection.server):
         for work in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError):
                 work(thing)

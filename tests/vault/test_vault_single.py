@@ -109,7 +109,7 @@ class TestWaiting:
         assert raised.value.failure.code == "timeout"
 
     def test_for_a_login(self, provider: VaultProvider):
-        with provider.session._single._lock, pytest.raises(UnavailableError):
+        with provider.session._tokens._single._lock, pytest.raises(UnavailableError):
             provider.keyhinge_encrypt(b"x", CONTEXT)
 
 
@@ -160,16 +160,16 @@ class TestFork:
             return 503, {}, b'{"errors": ["Vault is sealed"]}'
 
         relay.intercept = fail
-        with session._closing._cond:  # type: ignore[attr-defined]
+        with session._tokens._closing._cond:  # type: ignore[attr-defined]
             assert in_child(lambda: provider.keyhinge_encrypt(b"x", CONTEXT)) == b"done"
         assert failed
 
     def test_the_event_that_ends_a_pause(self, provider: VaultProvider):
         """It is the child's own from the first call on, which comes before the first request."""
-        before = provider.session._closing
+        before = provider.session._tokens._closing
 
         def child() -> bytes:
             provider.session.patience()
-            return b"own" if provider.session._closing is not before else b"the parent's"
+            return b"own" if provider.session._tokens._closing is not before else b"the parent's"
 
         assert in_fork(child) == b"own"
