@@ -75,11 +75,13 @@ class Connection:
         self._start_anew()
 
     def _start_anew(self) -> None:
-        self._pid = os.getpid()
+        pid = os.getpid()
         self._lock = threading.Lock()
         self._open: list[Session] = []
         # Also where nobody calls `close`; it keeps the sessions, so that a child can't lose them.
-        self._close = weakref.finalize(self, _close_all, self._open, self._pid)
+        self._close = weakref.finalize(self, _close_all, self._open, pid)
+        # Last: whoever sees it finds nothing of the parent's any more, a lock that is held least.
+        self._pid = pid
 
     def request(
         self,
