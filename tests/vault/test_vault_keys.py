@@ -20,7 +20,7 @@ from keyhinge import (
     UnavailableError,
 )
 from keyhinge.testing._support import in_threads
-from keyhinge_vault._keys import EXISTS_SECONDS, PROVEN_SECONDS, Key
+from keyhinge_vault._key import EXISTS_SECONDS, PROVEN_SECONDS, Key
 from keyhinge_vault._wire import Mode
 
 if TYPE_CHECKING:

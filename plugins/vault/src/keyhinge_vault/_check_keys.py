@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyhinge import Finding, Purpose
 from keyhinge_vault._errors import KINDS, ServiceError
-from keyhinge_vault._keys import Key
+from keyhinge_vault._key import Key
 from keyhinge_vault._names import api_path
 
 if TYPE_CHECKING:

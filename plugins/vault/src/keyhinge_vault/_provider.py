@@ -26,7 +26,8 @@ from keyhinge import hookimpl as hook
 from keyhinge_vault._auth import Credentials
 from keyhinge_vault._errors import ServiceError, operation_error
 from keyhinge_vault._http import Connection
-from keyhinge_vault._keys import Key, Keys
+from keyhinge_vault._key import Key
+from keyhinge_vault._keys import Keys
 from keyhinge_vault._many import Many
 from keyhinge_vault._names import key_name_problem
 from keyhinge_vault._server import Server

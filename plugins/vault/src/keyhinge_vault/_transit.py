@@ -17,7 +17,8 @@ from keyhinge import (
 )
 from keyhinge_vault._answer import Answer
 from keyhinge_vault._errors import ServiceError, operation_error
-from keyhinge_vault._keys import Key, Keys
+from keyhinge_vault._key import Key
+from keyhinge_vault._keys import Keys
 from keyhinge_vault._probe import refuse_ignored
 from keyhinge_vault._retry import Patience
 from keyhinge_vault._session import Session
