@@ -155,9 +155,13 @@ class Configuration:
             return []
         origin = self._keys.primary_origin.format(file=self._file_name)
         views = [SettingView("provider", self.primary, origin)]
-        required = "true" if self.options.require_encryption else "false"
-        origin = self._keys.options_origin.format(file=self._file_name)
-        views.append(SettingView("options.requireEncryption", required, origin))
+        options = {
+            "requireEncryption": "true" if self.options.require_encryption else "false",
+            "maxKeyAge": self.options.max_key_age or "",
+        }
+        for key, value in options.items():
+            origin = self._keys.options_origins.get(key, "default").format(file=self._file_name)
+            views.append(SettingView(f"options.{key}", value, origin))
         return views
 
     @property

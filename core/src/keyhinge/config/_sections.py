@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import attrs
 
 from keyhinge._errors import Problem
 from keyhinge._names import RESERVED_NAMES, closest, is_section_name, suggest
-from keyhinge._settings import setting, settings
+from keyhinge._settings import InvalidSettings, setting, settings
 from keyhinge.config._block import SectionBlock, names_in, read_section, text_of
+from keyhinge.config._durations import parse_duration
 from keyhinge.config._keys import match_keys, unknown_key
 from keyhinge.config._nodes import MappingNode, Node, ScalarNode, problems_of
 from keyhinge.config._structure import structure
@@ -34,6 +36,7 @@ class Options:
 
     Attributes:
         require_encryption: Whether a primary section that doesn't encrypt is an error.
+        max_key_age: For how long a key version may be in use, as in "365d"; None for any time.
     """
 
     require_encryption: bool = setting(
@@ -42,6 +45,26 @@ class Options:
         help="Refuse to start when the primary section doesn't encrypt.",
         example="true",
     )
+    max_key_age: str | None = setting(
+        alias="maxKeyAge",
+        default=None,
+        help="For how long a key version may be in use: a whole number with its unit `s`, `m`, "
+        "`h`, `d` or `w`. `keyhinge status` and `keyhinge report` say where it was longer; "
+        "nothing is refused.",
+        example="365d",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_key_age is not None:
+            try:
+                parse_duration(self.max_key_age)
+            except ValueError as error:
+                raise InvalidSettings({"maxKeyAge": str(error)}) from None
+
+    @property
+    def key_age(self) -> timedelta | None:
+        """What `max_key_age` says."""
+        return None if self.max_key_age is None else parse_duration(self.max_key_age)
 
 
 @attrs.frozen
@@ -53,7 +76,7 @@ class KeyManagement:
     implicit_plaintext: bool
     sections: dict[str, SectionBlock]
     options: Options
-    options_origin: str
+    options_origins: Mapping[str, str]
     observers: tuple[str, ...]
     problems: tuple[Problem, ...]
 
@@ -116,7 +139,7 @@ class _Reader:
             implicit_plaintext=implicit,
             sections=self._sections,
             options=options,
-            options_origin=self._origin_of_options(options_node),
+            options_origins=self._origins_of_options(options_node),
             observers=observers,
             problems=tuple(self._problems),
         )
@@ -166,7 +189,7 @@ class _Reader:
             self._problems.extend(made.problems)
             options = made.value or options
         required = self._encryption_required() or options.require_encryption
-        return Options(requireEncryption=required)
+        return Options(requireEncryption=required, maxKeyAge=options.max_key_age)
 
     def _encryption_required(self) -> bool:
         value = self._environ.get(ENCRYPTION_VARIABLE, "").lower()
@@ -177,11 +200,12 @@ class _Reader:
             self._problems.append(Problem("", message))
         return True
 
-    def _origin_of_options(self, node: Node | None) -> str:
-        if self._environ.get(ENCRYPTION_VARIABLE):
-            return f"${ENCRYPTION_VARIABLE}"
+    def _origins_of_options(self, node: Node | None) -> dict[str, str]:
         views = views_of(node, Options, "{file}") if node is not None else ()
-        return next((view.origin for view in views), "default")
+        origins = {view.key: view.origin for view in views}
+        if self._environ.get(ENCRYPTION_VARIABLE):
+            origins["requireEncryption"] = f"${ENCRYPTION_VARIABLE}"
+        return origins
 
     def _observers(self, node: Node | None) -> tuple[str, ...]:
         if node is None or (isinstance(node, ScalarNode) and node.is_null):
@@ -244,8 +268,9 @@ class _Reader:
 def _not_a_section(key: str, node: Node, block: MappingNode) -> Problem | None:
     """Say why a key of `keyManagement` that isn't one of its own can't be a section."""
     name = key.lower()
-    if closest(key, ["requireEncryption"]) is not None:
-        message = "this key stands under 'options' (keyManagement.options.requireEncryption)"
+    option = closest(key, ["requireEncryption", "maxKeyAge"])
+    if option is not None:
+        message = f"this key stands under 'options' (keyManagement.options.{option})"
         return Problem(node.path, message, node.line)
     if not is_section_name(name):
         problem = unknown_key(key, node, _OWN_KEYS)

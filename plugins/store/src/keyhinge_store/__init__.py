@@ -1,6 +1,8 @@
 """Secrets in a database, encrypted through Keyhinge, and live migration between key services."""
 
+from keyhinge_store._about import SectionInfo
 from keyhinge_store._async_store import AsyncSecretStore
+from keyhinge_store._audit import AuditReport, Inventory, LabelChange, RunEvidence, report
 from keyhinge_store._book import NewSecret, SecretInfo, SecretKey
 from keyhinge_store._errors import (
     DatabaseError,
@@ -20,11 +22,11 @@ from keyhinge_store._errors import (
 )
 from keyhinge_store._inventory import (
     LabelStatus,
+    MonthCount,
     StatusReport,
     TableStatus,
-    VerifyReport,
+    ages,
     status,
-    verify,
 )
 from keyhinge_store._mapped import MappedColumn, Tables
 from keyhinge_store._mapping import TableMapping
@@ -45,6 +47,7 @@ from keyhinge_store._opening import (
     store_settings,
 )
 from keyhinge_store._runs import (
+    Participant,
     RunInfo,
     RunProcess,
     abandon,
@@ -57,17 +60,21 @@ from keyhinge_store._settings import StoreSettings
 from keyhinge_store._store import SecretStore
 from keyhinge_store._stored import Stored
 from keyhinge_store._table import UtcDateTime, secrets_table
+from keyhinge_store._verification import VerifyReport, verify
 
 __all__ = [
     "DATABASE_VARIABLE",
     "AsyncSecretStore",
+    "AuditReport",
     "DatabaseError",
     "DatabaseMissingError",
     "DatabaseUnavailableError",
     "DowngradeError",
     "DuplicateSecretError",
     "ForeignTableError",
+    "Inventory",
     "KeyCalls",
+    "LabelChange",
     "LabelStatus",
     "MappedColumn",
     "MappingError",
@@ -75,10 +82,13 @@ __all__ = [
     "MigrationReport",
     "MigrationRunningError",
     "MigrationStoppedError",
+    "MonthCount",
     "NewSecret",
     "NotTextError",
+    "Participant",
     "Progress",
     "RowFailure",
+    "RunEvidence",
     "RunInfo",
     "RunProcess",
     "Sample",
@@ -87,6 +97,7 @@ __all__ = [
     "SecretKey",
     "SecretNotFoundError",
     "SecretStore",
+    "SectionInfo",
     "StatusReport",
     "StoreError",
     "StoreSettings",
@@ -98,12 +109,14 @@ __all__ = [
     "UtcDateTime",
     "VerifyReport",
     "abandon",
+    "ages",
     "create_state_tables",
     "database_url",
     "migrate",
     "open_store",
     "open_stored",
     "open_tables",
+    "report",
     "rewrap",
     "run",
     "runs",

@@ -1,39 +1,30 @@
-"""Looking at what is stored: `status` counts by label, `verify` opens everything."""
+"""Counting what is stored: `status`, by section, key and version, and `ages`, by month."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import attrs
-import sqlalchemy as sa
 
 from keyhinge import (
     ConfigError,
-    Decrypt,
     KeyManager,
     KeyRef,
     OperationError,
     ProviderError,
     SectionNotConfiguredError,
 )
-from keyhinge_store._codec import PLAIN, UNREADABLE, Adopted
-from keyhinge_store._errors_sql import guarded
-from keyhinge_store._frames import frameless
-from keyhinge_store._layout import Layout, Row, label_text
-from keyhinge_store._migrate._reader import Reader
-from keyhinge_store._migrate._report import SHOWN_FAILURES, RowFailure, Stop, stop_asked
-from keyhinge_store._stored import Column, Stored, columns_of
-from keyhinge_store._trial import open_items
+from keyhinge_store._about import SectionInfo, database_text, sections_of
+from keyhinge_store._codec import PLAIN
+from keyhinge_store._counting import Counted, LabelCount, count_labels, count_months
+from keyhinge_store._policy import BROKEN, NOT_KNOWN, cutoff, judge, key_age
+from keyhinge_store._runs._history import first_seen
+from keyhinge_store._stored import Stored, columns_of
+from keyhinge_store._table import now
 
-__all__ = ["LabelStatus", "StatusReport", "TableStatus", "VerifyReport", "status", "verify"]
-
-_PAGE_ROWS = 1000
-_PAGE_BYTES = 8 * 1024 * 1024
+__all__ = ["LabelStatus", "MonthCount", "StatusReport", "TableStatus", "ages", "status"]
 
 
 @attrs.frozen
@@ -51,6 +42,10 @@ class LabelStatus:
         configured: Whether the configuration has the section.
         encrypts: Whether the section encrypts; None if it isn't configured.
         table: The labels of table and column.
+        undated: How many of them have no `encrypted_at`.
+        overdue: How many have one that is longer ago than `max_key_age`; None without that.
+        policy: Whether `max_key_age` is "kept" or "broken" by this key version, or "not known";
+            None without that.
     """
 
     section: str
@@ -62,6 +57,9 @@ class LabelStatus:
     configured: bool
     encrypts: bool | None
     table: str
+    undated: int
+    overdue: int | None
+    policy: str | None
 
 
 @attrs.frozen
@@ -76,6 +74,8 @@ class TableStatus:
             columns beside it.
         plaintexts: Rows that hold a plaintext still, in a column that is being adopted.
         bound: Whether the values have a context.
+        unversioned: Values whose key version wasn't recorded.
+        undated: Values without an `encrypted_at`.
     """
 
     table: str
@@ -84,6 +84,8 @@ class TableStatus:
     unreadable: int
     plaintexts: int
     bound: bool
+    unversioned: int
+    undated: int
 
 
 @attrs.frozen
@@ -102,6 +104,12 @@ class StatusReport:
         unencrypted: Values of sections that don't encrypt.
         oldest: The oldest `encrypted_at`.
         tables: One entry for each encrypted column; one alone for a store.
+        at: When it was counted.
+        max_key_age: For how many seconds a key version may be in use; None for any time.
+        overdue: Values that were encrypted longer ago than that; None without `max_key_age`.
+        undated: Values without an `encrypted_at`.
+        database: The database's URL, without password and query.
+        sections: The sections of the configuration.
     """
 
     primary: str
@@ -115,47 +123,49 @@ class StatusReport:
     unencrypted: int
     oldest: datetime | None
     tables: tuple[TableStatus, ...]
+    at: datetime
+    max_key_age: float | None
+    overdue: int | None
+    undated: int
+    database: str
+    sections: tuple[SectionInfo, ...]
+
+    @property
+    def policy(self) -> str | None:
+        """Whether `max_key_age` is "kept" by all, "broken" by one, or "not known"; None without."""
+        if self.max_key_age is None:
+            return None
+        found = {label.policy for label in self.labels}
+        return next((word for word in (BROKEN, NOT_KNOWN) if word in found), "kept")
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain types, for JSON; times in ISO 8601."""
-        return attrs.asdict(self, value_serializer=_plain)
+        return {**attrs.asdict(self, value_serializer=_plain), "policy": self.policy}
 
 
 @attrs.frozen
-class VerifyReport:
-    """What came of opening every stored value.
+class MonthCount:
+    """Values by the month in which they were encrypted.
 
     Attributes:
-        values: Rows that were looked at.
-        opened: Values that opened.
-        plaintexts: Plaintexts in columns that are being adopted; there is nothing to open.
-        failed: Values that didn't.
-        failures: The first of these.
-        reasons: How many failed, by the name of the error's class.
-        interrupted: Whether it was asked to stop before the end.
-        duration: Seconds.
+        table: The labels of table and column.
+        section: As the rows have it.
+        month: As in "2026-01", in UTC; "" where it isn't known.
+        values: How many there are.
     """
 
+    table: str
+    section: str
+    month: str
     values: int
-    opened: int
-    plaintexts: int
-    failed: int
-    failures: tuple[RowFailure, ...]
-    reasons: Mapping[str, int]
-    interrupted: bool
-    duration: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether every value opened."""
-        return self.failed == 0 and not self.interrupted
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything as plain types, for JSON."""
-        return attrs.asdict(self)
 
 
-def status(store: Stored, keys: KeyManager | None = None) -> StatusReport:
+def status(
+    store: Stored,
+    keys: KeyManager | None = None,
+    *,
+    max_key_age: timedelta | None = None,
+) -> StatusReport:
     """Count what is stored by section, key id and version.
 
     The database does the counting, so the memory goes by the number of keys, not of rows.
@@ -163,215 +173,113 @@ def status(store: Stored, keys: KeyManager | None = None) -> StatusReport:
     Args:
         store: Where the values are: a store, a mapped column, or all mapped columns.
         keys: The configured sections; the store's own if None.
+        max_key_age: For how long a key version may be in use; what the configuration says if None.
 
     Raises:
         DatabaseError: The database failed.
     """
     keys = store.keys if keys is None else keys
-    tables, groups = _count_all(columns_of(store), keys)
+    at, longest = now(), key_age(keys, max_key_age)
+    before = cutoff(at, longest)
     current, problem = _current(keys)
-    labels = tuple(_label(keys, current, name, group) for name, group in groups)
-    dated = [label.oldest for label in labels if label.oldest is not None]
+    columns = columns_of(store)
+    # Rows that are written anew have new dates; an old inventory may know better.
+    seen = {} if before is None else first_seen(columns[0].engine)
+    tables: list[TableStatus] = []
+    labels: list[LabelStatus] = []
+    for column in columns:
+        layout = column.layout.for_keys(keys)
+        counted = column.run(partial(count_labels, layout=layout, before=before))
+        tables.append(_table(layout.name, counted, bound=layout.codec.bound))
+        for each in counted.labels:
+            told = _label(keys, current, layout.name, each)
+            if before is not None:
+                first = seen.get((each.section, each.key_id, each.version))
+                policy = judge(each, before, encrypts=told.encrypts, seen=first)
+                told = attrs.evolve(told, overdue=each.overdue, policy=policy)
+            labels.append(told)
+    stale = [label.stale for label in labels]
     return StatusReport(
         primary=keys.primary,
         current=current,
         current_error=problem,
         values=sum(label.values for label in labels),
-        labels=labels,
-        stale=None
-        if any(label.stale is None for label in labels)
-        else sum(label.values for label in labels if label.stale),
+        labels=tuple(labels),
+        stale=None if None in stale else sum(label.values for label in labels if label.stale),
         unreadable=sum(table.unreadable for table in tables),
-        tables=tables,
+        tables=tuple(tables),
         not_configured=sum(label.values for label in labels if not label.configured),
         unencrypted=sum(label.values for label in labels if label.encrypts is False),
-        oldest=min(dated, default=None),
+        oldest=min((label.oldest for label in labels if label.oldest is not None), default=None),
+        at=at,
+        max_key_age=None if longest is None else longest.total_seconds(),
+        overdue=None if before is None else sum(label.overdue or 0 for label in labels),
+        undated=sum(label.undated for label in labels),
+        database=database_text(columns[0].engine),
+        sections=sections_of(keys),
     )
 
 
-@frameless
-def verify(
-    store: Stored,
-    keys: KeyManager | None = None,
-    *,
-    batch_size: int = _PAGE_ROWS,
-    on_progress: Callable[[int, int], None] | None = None,
-    stop: Stop | None = None,
-) -> VerifyReport:
-    """Open every stored value, and tell only how many opened.
+def ages(store: Stored, keys: KeyManager | None = None) -> list[MonthCount]:
+    """Count what is stored by section and by the month in which it was encrypted.
 
     Args:
         store: Where the values are: a store, a mapped column, or all mapped columns.
         keys: The configured sections; the store's own if None.
-        batch_size: Rows in a batch.
-        on_progress: Called after each batch, with the rows so far and those that failed.
-        stop: Asked after each batch; True, or a set event, ends it.
+
+    Returns:
+        The counts, column by column, the oldest month first; those without a month at the end.
 
     Raises:
-        OperationError: A key service doesn't answer for now; `retryable` is True.
         DatabaseError: The database failed.
     """
     keys = store.keys if keys is None else keys
-    columns = columns_of(store)
-    for column in columns:
-        column.run(lambda _: None)  # finds a missing or foreign table before the first page
-    run = _Verification(keys)
-    interrupted, asked = False, stop_asked(stop)
-    for layout, rows in _pages(columns, keys, batch_size):
-        run.look_at(layout, rows)
-        if on_progress is not None:
-            on_progress(run.values, run.failed)
-        if asked():
-            interrupted = True
-            break
-    return run.report(interrupted=interrupted)
-
-
-def _pages(
-    columns: Sequence[Column], keys: KeyManager, batch_size: int
-) -> Iterator[tuple[Layout, list[Row]]]:
-    for column in columns:
+    found: list[MonthCount] = []
+    for column in columns_of(store):
         layout = column.layout.for_keys(keys)
-        pages = Reader(column.engine, layout, None, rows=batch_size, size=_PAGE_BYTES).pages()
-        while rows := guarded(partial(next, pages, None)):
-            yield layout, rows
+        counted = column.run(partial(count_months, layout=layout))
+        months = [MonthCount(layout.name, *group, values) for group, values in counted.items()]
+        found += sorted(months, key=lambda each: (not each.month, each.month, each.section))
+    return found
 
 
-class _Verification:
-    def __init__(self, keys: KeyManager) -> None:
-        self._keys = keys
-        self._failures: list[RowFailure] = []
-        self._reasons: dict[str, int] = {}
-        self._started = time.monotonic()
-        self.values = 0
-        self.failed = 0
-        self.plaintexts = 0
-
-    def look_at(self, layout: Layout, rows: list[Row]) -> None:
-        parsed: list[tuple[Row, Decrypt]] = []
-        self.values += len(rows)
-        for row in rows:
-            try:
-                item = layout.read(row)
-            except OperationError as error:
-                self._fail(layout, row, error)
-            else:
-                if isinstance(item, Adopted):
-                    self.plaintexts += 1
-                else:
-                    parsed.append((row, item))
-        items = [item for _, item in parsed]
-        opened = open_items(layout.codec, items, self._keys.decrypt_many)
-        for (row, _), (_, outcome) in zip(parsed, opened, strict=True):
-            if outcome.error is not None:
-                if outcome.error.retryable:
-                    raise outcome.error.with_traceback(None)
-                self._fail(layout, row, outcome.error)
-
-    def _fail(self, layout: Layout, row: Row, error: OperationError) -> None:
-        self.failed += 1
-        reason = type(error).__name__
-        self._reasons[reason] = self._reasons.get(reason, 0) + 1
-        if len(self._failures) < SHOWN_FAILURES:
-            key = layout.shown_key(row)
-            self._failures.append(RowFailure(key, reason, str(error)))
-
-    def report(self, *, interrupted: bool) -> VerifyReport:
-        return VerifyReport(
-            values=self.values,
-            opened=self.values - self.failed - self.plaintexts,
-            plaintexts=self.plaintexts,
-            failed=self.failed,
-            failures=tuple(self._failures),
-            reasons=self._reasons,
-            interrupted=interrupted,
-            duration=time.monotonic() - self._started,
-        )
-
-
-_Group = tuple[str, tuple[Any, ...]]
-
-
-def _count_all(
-    columns: Sequence[Column], keys: KeyManager
-) -> tuple[tuple[TableStatus, ...], list[_Group]]:
-    tables, groups = [], []
-    for column in columns:
-        counted, empty = column.run(partial(_count, layout=column.layout.for_keys(keys)))
-        layout = column.layout
-        counts: Counter[str] = Counter()
-        wrong = 0
-        for group in counted:
-            counts[str(group[0])] += group[3]
-            wrong += group[5]
-        tables.append(
-            TableStatus(
-                table=layout.name,
-                values=sum(counts.values()),
-                empty=empty,
-                unreadable=counts[UNREADABLE] + wrong,
-                plaintexts=counts[PLAIN],
-                bound=layout.codec.bound,
-            )
-        )
-        groups += [(layout.name, group) for group in counted]
-    return tuple(tables), groups
-
-
-def _count(connection: sa.Connection, layout: Layout) -> tuple[list[tuple[Any, ...]], int]:
-    """Count by labels: section, key id, version, values, the oldest, and contradictions."""
-    table, codec = layout.table, layout.codec
-    names = codec.groups(table)
-    oldest = sa.null() if layout.encrypted_at is None else sa.func.min(table.c[layout.encrypted_at])
-    wrong = sa.func.sum(sa.case((codec.contradicts(table), 1), else_=0))
-    inner = sa.select(*(name.label(f"g{index}") for index, name in enumerate(names)))
-    wanted = (
-        inner.add_columns(sa.func.count(), oldest, wrong)
-        .where(*layout.present)
-        .group_by(*(sa.text(str(index + 1)) for index in range(len(names))))
-        .order_by(*(sa.text(str(index + 1)) for index in range(len(names))))
+def _table(name: str, counted: Counted, *, bound: bool) -> TableStatus:
+    return TableStatus(
+        table=name,
+        values=counted.values,
+        empty=counted.empty,
+        unreadable=counted.unreadable,
+        plaintexts=counted.plaintexts,
+        bound=bound,
+        unversioned=sum(each.values for each in counted.labels if not each.version),
+        undated=sum(each.undated for each in counted.labels),
     )
-    counted = [
-        (*codec.labels_of(row[: len(names)]), int(row[-3]), row[-2], int(row[-1]))
-        for row in connection.execute(wanted)
-    ]
-    empty = 0
-    if layout.cell(layout.value).nullable:
-        where = [] if layout.where is None else [layout.where]
-        without = sa.select(sa.func.count()).where(*where, table.c[layout.value].is_(None))
-        empty = int(connection.execute(without).scalar_one())
-    return _merged(counted), empty
 
 
-def _merged(groups: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Bring groups with the same labels together, as there are where something is unreadable."""
-    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for group in groups:
-        labels, (values, oldest, wrong) = group[:3], group[3:]
-        if labels in found:
-            other = found[labels]
-            dates = [date for date in (oldest, other[1]) if date is not None]
-            values, oldest, wrong = values + other[0], min(dates, default=None), wrong + other[2]
-        found[labels] = (values, oldest, wrong)
-    return [(*labels, *rest) for labels, rest in found.items()]
-
-
-def _label(
-    keys: KeyManager, current: KeyRef | None, table: str, group: tuple[Any, ...]
-) -> LabelStatus:
-    section, key_id, version = map(label_text, group[:3])
-    values, oldest = group[3:5]
+def _label(keys: KeyManager, current: KeyRef | None, table: str, count: LabelCount) -> LabelStatus:
     own, encrypts = None, None
     try:
-        own = keys.section_of(section)
+        own = keys.section_of(count.section)
         encrypts = keys.capabilities(own).encrypts
     except SectionNotConfiguredError:
-        encrypts = False if section == PLAIN else None
+        encrypts = False if count.section == PLAIN else None
     stale: bool | None = True
     if own == keys.primary:
-        stale = None if current is None else (key_id, version) != (current.key_id, current.version)
+        key = (count.key_id, count.version)
+        stale = None if current is None else key != (current.key_id, current.version)
     return LabelStatus(
-        section, key_id, version, values, oldest, stale, own is not None, encrypts, table
+        section=count.section,
+        key_id=count.key_id,
+        version=count.version,
+        values=count.values,
+        oldest=count.oldest,
+        stale=stale,
+        configured=own is not None,
+        encrypts=encrypts,
+        table=table,
+        undated=count.undated,
+        overdue=None,
+        policy=None,
     )
 
 

@@ -13,6 +13,7 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge import ConfigError, KeyManager, SectionNotConfiguredError
+from keyhinge_store._counting import snapshot
 from keyhinge_store._errors import MigrationError, MigrationStoppedError, StoreError
 from keyhinge_store._errors_sql import guarded, translated
 from keyhinge_store._layout import Row
@@ -39,6 +40,7 @@ from keyhinge_store._migrate._write_postgresql import PostgresqlWriter
 from keyhinge_store._migrate._write_sqlite import SqliteWriter
 from keyhinge_store._migrate._writer import Writer
 from keyhinge_store._runs import _limits as limits
+from keyhinge_store._runs._evidence import keep_end
 from keyhinge_store._runs._failures import read_failures
 from keyhinge_store._runs._holder import new_holder
 from keyhinge_store._runs._info import RunInfo, info_of
@@ -204,6 +206,7 @@ class Migration:
             patience=self.patience,
         )
         Work(self, run_id, pages, ranges, books).do()
+        keep_end(self.engine, run_id, partial(snapshot, layout=self.plan.layout))
 
     def _wanted(self) -> Wanted:
         plan, layout = self.plan, self.plan.layout
@@ -230,6 +233,7 @@ class Migration:
             already=self._already,
             max_sweeps=self.options.max_sweeps,
             rate=self.options.rate,
+            inventory=partial(snapshot, layout=layout),
         )
 
     def _pages(self, retry_of: int | None) -> Pages:

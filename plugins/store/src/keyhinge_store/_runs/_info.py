@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
 import sqlalchemy as sa
 
-from keyhinge_store._errors import MigrationError
+from keyhinge import ConfigError
+from keyhinge_store._counting import snapshot
+from keyhinge_store._errors import MigrationError, StoreError
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._failure import RowFailure
+from keyhinge_store._mapped import MappedColumn, Tables
+from keyhinge_store._runs._evidence import Participant, keep_end, read_participants
 from keyhinge_store._runs._failures import read_failures
 from keyhinge_store._runs._holder import is_gone, shown
 from keyhinge_store._runs._run import Run, close_run, sums
 from keyhinge_store._runs._tables import RANGE, RUN, has_state_tables
 from keyhinge_store._runs._transact import clock, transaction
+from keyhinge_store._store import SecretStore
+from keyhinge_store._stored import columns_of
 
 __all__ = ["RunInfo", "RunProcess", "abandon", "info_of", "run", "runs"]
 
@@ -60,9 +68,9 @@ class RunInfo:
         run_id: Its number.
         table: The table.
         subject: What is moved: the labels of table and column.
-        operation: "migrate" or "rewrap".
+        operation: "migrate", "rewrap" or "verify".
         source: The labels to move from; empty for everything but the target.
-        target: The section to move to.
+        target: The section to move to; "" for a verification.
         target_key: For a rewrap, key id and version.
         retry_of: The run whose failures alone were tried again.
         state: "active", "finished", "unsettled" or "abandoned".
@@ -72,7 +80,7 @@ class RunInfo:
         rate: Rows a second for all processes together; None for no limit.
         rows: Rows in the table at the start.
         matched: Rows that had to be moved, at the start.
-        already: Rows that were at the target, at the start.
+        already: Rows that were at the target, at the start; in a verification, those that opened.
         moved: Rows that were moved, by all processes.
         failed: Rows that failed in this sweep.
         changed: How often a row was found changed, so that the application's change won.
@@ -82,6 +90,8 @@ class RunInfo:
         started_by: Who started it: user and machine.
         ended_at: When it ended.
         processes: Who works on it.
+        failures: The first rows that failed, where one run was asked for.
+        participants: Who has taken part in it, where one run was asked for.
     """
 
     run_id: int
@@ -110,6 +120,7 @@ class RunInfo:
     ended_at: datetime | None
     processes: tuple[RunProcess, ...] = ()
     failures: tuple[RowFailure, ...] = ()
+    participants: tuple[Participant, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain types, for JSON; times in ISO 8601."""
@@ -150,7 +161,11 @@ def run(store: HasEngine, run_id: int) -> RunInfo:
         if row is None:
             return None
         failures = read_failures(connection, run_id, _FAILURES)
-        return attrs.evolve(info_of(connection, row), failures=tuple(failures))
+        return attrs.evolve(
+            info_of(connection, row),
+            failures=tuple(failures),
+            participants=read_participants(connection, run_id),
+        )
 
     found = _reading(store.engine, read, None)
     if found is None:
@@ -169,7 +184,7 @@ def abandon(store: HasEngine, run_id: int) -> RunInfo:
         MigrationError: There is no such run, or it has ended already.
         DatabaseError: The database failed.
     """
-    run(store, run_id)
+    subject = run(store, run_id).subject
 
     def end() -> bool:
         with transaction(store.engine) as connection:
@@ -183,7 +198,17 @@ def abandon(store: HasEngine, run_id: int) -> RunInfo:
     if not guarded(end):
         msg = f"run {run_id} has ended already"
         raise MigrationError(msg)
+    _take_inventory(store, run_id, subject)
     return run(store, run_id)
+
+
+def _take_inventory(store: HasEngine, run_id: int, subject: str) -> None:
+    if not isinstance(store, (SecretStore, MappedColumn, Tables)):
+        return
+    with contextlib.suppress(StoreError, ConfigError):  # the run has ended all the same
+        for column in columns_of(store):
+            if column.layout.name == subject:
+                keep_end(store.engine, run_id, partial(snapshot, layout=column.layout))
 
 
 def info_of(connection: sa.Connection, row: Run) -> RunInfo:

@@ -10,6 +10,14 @@ import sqlalchemy as sa
 
 from keyhinge_store._errors import MigrationError, MigrationRunningError
 from keyhinge_store._runs import _limits as limits
+from keyhinge_store._runs._evidence import (
+    END,
+    START,
+    TakeInventory,
+    add_participant,
+    keep,
+    settle_participants,
+)
 from keyhinge_store._runs._holder import actor, is_gone, shown
 from keyhinge_store._runs._tables import RANGE, RUN
 from keyhinge_store._runs._transact import clock, moment_of, own_transaction, transaction
@@ -49,6 +57,8 @@ class Wanted:
         already: Rows at the target.
         max_sweeps: After how many sweeps to give up; None for what the run has.
         rate: Rows a second for all together; None for what the run has.
+        inventory: Counts what is there by labels, to be kept with a run that starts. It is asked
+            before the transaction, since it reads the whole table; not by those who join.
     """
 
     subject: str
@@ -64,6 +74,7 @@ class Wanted:
     already: int
     max_sweeps: int | None
     rate: float | None
+    inventory: TakeInventory | None = None
 
     def direction(self) -> dict[str, Any]:
         """Give the columns in which a run must agree with whoever joins it."""
@@ -97,17 +108,25 @@ def start_or_join(engine: sa.Engine, wanted: Wanted, holder: str) -> int:
         MigrationRunningError: SQLite has one migrator at a time, and another one is at work.
         SQLAlchemyError: The database failed.
     """
+    counted = _counted(engine, wanted)
     for attempt in range(_TRIES):
         try:
             with transaction(engine) as connection:
                 active = _active(connection, wanted.subject)
                 if active is not None and not _agrees(active, wanted):
                     _give_up(connection, active, wanted)
+                    if counted is not None:
+                        keep(connection, active.run_id, END, counted)
                     active = None
                 if active is None:
-                    return _insert(connection, wanted, holder)
-                _join(connection, active, wanted, holder)
-                return int(active.run_id)
+                    run_id = _insert(connection, wanted, holder)
+                    if counted is not None:
+                        keep(connection, run_id, START, counted)
+                else:
+                    _join(connection, active, wanted, holder)
+                    run_id = int(active.run_id)
+                add_participant(connection, run_id, holder)
+                return run_id
         except sa.exc.IntegrityError:
             if attempt == _TRIES - 1:
                 raise  # otherwise somebody else started it at the same moment: join them
@@ -127,6 +146,7 @@ def close_run(connection: sa.Connection, run_id: int, state: str, **more: Any) -
         .where(RUN.c.run_id == run_id)
         .values(state=state, ended_at=moment_of(connection), holder=None, lease_until=0, **more)
     )
+    settle_participants(connection, run_id)
     connection.execute(RANGE.delete().where(RANGE.c.run_id == run_id))
 
 
@@ -140,6 +160,16 @@ def live_holders(connection: sa.Connection, run: Run) -> list[str]:
     if run.holder and connection.execute(sa.select(sa.literal(run.lease_until) > now)).scalar():
         holders.add(run.holder)
     return sorted(holder for holder in holders if not is_gone(holder))
+
+
+def _counted(engine: sa.Engine, wanted: Wanted) -> dict[str, Any] | None:
+    """Take the inventory, unless there is a run to join. Nothing is locked meanwhile."""
+    if wanted.inventory is None:
+        return None
+    with engine.connect() as connection:
+        active = sa.select(RUN).where(RUN.c.subject == wanted.subject, RUN.c.state == "active")
+        run = connection.execute(active).one_or_none()
+        return wanted.inventory(connection) if run is None or not _agrees(run, wanted) else None
 
 
 def _active(connection: sa.Connection, subject: str) -> Run | None:
@@ -236,7 +266,10 @@ def _lease(connection: sa.Connection, holder: str) -> dict[str, Any]:
 def last_run(engine: sa.Engine, subject: str) -> int | None:
     """Give the last run that went through all rows and has ended."""
     wanted = sa.select(sa.func.max(RUN.c.run_id)).where(
-        RUN.c.subject == subject, RUN.c.state != "active", RUN.c.retry_of.is_(None)
+        RUN.c.subject == subject,
+        RUN.c.state != "active",
+        RUN.c.retry_of.is_(None),
+        RUN.c.operation != "verify",
     )
     with engine.connect() as connection:
         found = connection.execute(wanted).scalar_one()

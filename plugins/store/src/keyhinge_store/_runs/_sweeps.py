@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from keyhinge_store._runs._evidence import settle_participants
 from keyhinge_store._runs._failures import forget_old_failures
 from keyhinge_store._runs._run import Run, close_run, sums
 from keyhinge_store._runs._tables import RANGE, RUN
@@ -66,6 +67,7 @@ def _end(connection: sa.Connection, run: Run) -> None:
         return
     # Whoever was using rows gets a moment; longer each time.
     pause = min(_FIRST_PAUSE * 2.0 ** (run.sweep - 1), _LONGEST_PAUSE) if troubled else 0.0
+    settle_participants(connection, run.run_id)
     connection.execute(RANGE.delete().where(RANGE.c.run_id == run.run_id))
     connection.execute(
         RUN.update()

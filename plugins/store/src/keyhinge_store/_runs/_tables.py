@@ -10,9 +10,11 @@ from keyhinge_store._errors_sql import translated
 from keyhinge_store._table import UtcDateTime
 
 __all__ = [
+    "EVIDENCE",
     "FAILURE",
     "LEDGER",
     "METADATA",
+    "PARTICIPANT",
     "RANGE",
     "RUN",
     "create_state_tables",
@@ -136,6 +138,27 @@ LEDGER = sa.Table(
     sa.Column("key_id", sa.Text(), nullable=False),
     sa.Column("version", sa.Text(), nullable=False),
     sa.Column("written_at", UtcDateTime(), nullable=False),
+)
+
+# What a run began with and came to, for whoever has to prove it later.
+EVIDENCE = sa.Table(
+    "keyhinge_evidence",
+    METADATA,
+    sa.Column("run_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.Text(), primary_key=True),  # "start", "end" or "verify"
+    sa.Column("taken_at", UtcDateTime(), nullable=False),
+    sa.Column("content", sa.Text(), nullable=False),  # JSON: labels and counts
+)
+
+PARTICIPANT = sa.Table(
+    "keyhinge_participant",
+    METADATA,
+    sa.Column("run_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+    sa.Column("holder", sa.Text(), primary_key=True),
+    sa.Column("actor", sa.Text(), nullable=False),
+    sa.Column("joined_at", UtcDateTime(), nullable=False),
+    # Of the ranges that it finished, in the sweeps that are over.
+    _count("moved"),
 )
 
 

@@ -1,0 +1,196 @@
+"""Counting what is stored by its labels, in the database: for `status` and for runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from keyhinge_store._codec import PLAIN, UNREADABLE
+from keyhinge_store._layout import Layout, label_text
+
+__all__ = ["Counted", "LabelCount", "count_labels", "count_months", "snapshot"]
+
+# An inventory that is kept names so many keys, and sums the others up.
+_KEPT_LABELS = 1000
+
+
+@attrs.frozen
+class LabelCount:
+    """The values of one column with one section, key id and version.
+
+    Attributes:
+        section: As the rows have it; PLAIN or UNREADABLE where there is none.
+        key_id: As the rows have it.
+        version: As the rows have it.
+        values: How many there are.
+        oldest: The oldest time of encryption among them.
+        undated: How many of them say no such time.
+        overdue: How many say one that is before the moment that was asked about.
+        contradicting: How many say something else than the columns beside them.
+    """
+
+    section: str
+    key_id: str
+    version: str
+    values: int
+    oldest: datetime | None
+    undated: int
+    overdue: int
+    contradicting: int
+
+    def plus(self, other: LabelCount) -> LabelCount:
+        """Add the counts of another group with the same labels."""
+        dates = [date for date in (self.oldest, other.oldest) if date is not None]
+        return attrs.evolve(
+            self,
+            values=self.values + other.values,
+            oldest=min(dates, default=None),
+            undated=self.undated + other.undated,
+            overdue=self.overdue + other.overdue,
+            contradicting=self.contradicting + other.contradicting,
+        )
+
+
+@attrs.frozen
+class Counted:
+    """What one column holds.
+
+    Attributes:
+        labels: One entry for each section, key id and version.
+        empty: Rows in which the column is NULL.
+    """
+
+    labels: tuple[LabelCount, ...]
+    empty: int
+
+    def under(self, section: str) -> int:
+        """Count the values under a label."""
+        return sum(each.values for each in self.labels if each.section == section)
+
+    @property
+    def values(self) -> int:
+        """All values."""
+        return sum(each.values for each in self.labels)
+
+    @property
+    def unreadable(self) -> int:
+        """What is no encrypted value, or contradicts the columns beside it."""
+        return self.under(UNREADABLE) + sum(each.contradicting for each in self.labels)
+
+    @property
+    def plaintexts(self) -> int:
+        """Plaintexts in a column that is being adopted."""
+        return self.under(PLAIN)
+
+
+def count_labels(
+    connection: sa.Connection, layout: Layout, *, before: datetime | None = None
+) -> Counted:
+    """Count a column's values by their labels, in one pass of the database over the table.
+
+    Args:
+        connection: Where to read.
+        layout: The column; see `Layout.for_keys`.
+        before: Values that were encrypted before this moment count as overdue.
+    """
+    table, codec = layout.table, layout.codec
+    names = codec.groups(table)
+    wanted = _grouped(names, layout).add_columns(
+        sa.func.count(), *_dates(layout, before), _sum(codec.contradicts(table))
+    )
+    rows = connection.execute(wanted).all()
+    found = [_label_count(codec.labels_of(row[: len(names)]), row[-5:]) for row in rows]
+    return Counted(_merged(found), _empty(connection, layout))
+
+
+def count_months(connection: sa.Connection, layout: Layout) -> dict[tuple[str, str], int]:
+    """Count a column's values by section and by the month (UTC) of their encryption.
+
+    Returns:
+        Values by section and month, as in "2026-01"; the month is "" where none is known.
+    """
+    table, codec = layout.table, layout.codec
+    names = codec.groups(table)
+    month: sa.ColumnElement[Any] = sa.literal("")
+    if layout.encrypted_at is not None:
+        column = table.c[layout.encrypted_at]
+        if connection.dialect.name == "postgresql":
+            month = sa.func.to_char(sa.func.timezone("UTC", column), "YYYY-MM")
+        else:
+            month = sa.func.substr(sa.type_coerce(column, sa.Text()), 1, len("2026-01"))
+    wanted = _grouped((*names, month), layout).add_columns(sa.func.count())
+    found: Counter[tuple[str, str]] = Counter()
+    for *group, when, values in connection.execute(wanted):
+        section = label_text(codec.labels_of(group)[0])
+        found[section, str(when or "")] += int(values)
+    return dict(found)
+
+
+def snapshot(connection: sa.Connection, layout: Layout) -> dict[str, Any]:
+    """Take a column's inventory as JSON can hold it: labels and numbers, nothing of a value."""
+    counted = count_labels(connection, layout)
+    labels = sorted(counted.labels, key=lambda each: -each.values)
+    return {
+        "labels": [
+            {
+                "section": each.section,
+                "key_id": each.key_id,
+                "version": each.version,
+                "values": each.values,
+            }
+            for each in labels[:_KEPT_LABELS]
+        ],
+        "others": sum(each.values for each in labels[_KEPT_LABELS:]),
+        "values": counted.values,
+        "empty": counted.empty,
+        "unreadable": counted.unreadable,
+        "plaintexts": counted.plaintexts,
+    }
+
+
+def _label_count(labels: Sequence[Any], counts: Sequence[Any]) -> LabelCount:
+    section, key_id, version = map(label_text, labels)
+    values, oldest, undated, overdue, wrong = counts
+    return LabelCount(
+        section, key_id, version, int(values), oldest, int(undated), int(overdue), int(wrong)
+    )
+
+
+def _grouped(names: Iterable[sa.ColumnElement[Any]], layout: Layout) -> sa.Select[Any]:
+    labelled = [name.label(f"g{index}") for index, name in enumerate(names)]
+    places = [sa.text(str(index + 1)) for index in range(len(labelled))]
+    return sa.select(*labelled).where(*layout.present).group_by(*places).order_by(*places)
+
+
+def _dates(layout: Layout, before: datetime | None) -> list[sa.ColumnElement[Any]]:
+    if layout.encrypted_at is None:
+        return [sa.null(), sa.func.count(), sa.literal(0)]
+    column = layout.table.c[layout.encrypted_at]
+    overdue = sa.false() if before is None else column < before
+    return [sa.func.min(column), _sum(column.is_(None)), _sum(overdue)]
+
+
+def _sum(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
+    return sa.func.sum(sa.case((condition, 1), else_=0))
+
+
+def _empty(connection: sa.Connection, layout: Layout) -> int:
+    if not layout.cell(layout.value).nullable:
+        return 0
+    where = [] if layout.where is None else [layout.where]
+    without = sa.select(sa.func.count()).where(*where, layout.table.c[layout.value].is_(None))
+    return int(connection.execute(without).scalar_one())
+
+
+def _merged(groups: Iterable[LabelCount]) -> tuple[LabelCount, ...]:
+    """Bring groups with the same labels together, as there are where something is unreadable."""
+    found: dict[tuple[str, str, str], LabelCount] = {}
+    for group in groups:
+        labels = group.section, group.key_id, group.version
+        found[labels] = found[labels].plus(group) if labels in found else group
+    return tuple(found.values())
