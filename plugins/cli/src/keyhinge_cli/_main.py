@@ -32,6 +32,7 @@ _COMMANDS = {
     "runs": "runs",
     "verify": "verify",
     "status": "status",
+    "report": "report",
     "local": "local",
     "completion": "completion",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import attrs
 import sqlalchemy as sa
 
@@ -47,6 +49,9 @@ def sections_of(keys: KeyManager) -> tuple[SectionInfo, ...]:
 def database_text(engine: sa.Engine) -> str:
     """Name a database by its URL, without password and query, in which secrets may stand."""
     url = engine.url.set(password=None, query={})
+    file = url.database or ""
+    if url.get_backend_name() == "sqlite" and file.startswith("file:"):
+        return f"sqlite:///{unquote(file.removeprefix('file:'))}"
     return url.render_as_string(hide_password=True)
 
 

@@ -25,7 +25,7 @@ _COLUMNS = ("run", "state", "what", "moved", "failed", "started", "by")
 @click.pass_context
 @pass_invocation
 def runs(invocation: Invocation, context: click.Context) -> None:
-    """List the migrations of this database; show one, or end one for everybody."""
+    """List the migrations and verifications of this database; show one, or end one for all."""
     if context.invoked_subcommand is not None:
         return
     out = invocation.out
@@ -71,8 +71,8 @@ def _line(found: RunInfo) -> list[str]:
     return [
         str(found.run_id),
         found.state,
-        f"{found.operation} {found.table} {_direction(found)}",
-        f"{found.moved:,} of {found.matched:,}",
+        f"{found.operation} {found.table} {_direction(found)}".rstrip(),
+        f"{found.moved:,} of {found.matched:,}" if found.target else "-",
         f"{found.failed:,}",
         moment(found.started_at),
         found.started_by,
@@ -80,6 +80,8 @@ def _line(found: RunInfo) -> list[str]:
 
 
 def _direction(found: RunInfo) -> str:
+    if not found.target:
+        return ""  # a verification
     source = f"from {', '.join(found.source)} " if found.source else ""
     version = f", version {found.target_key[1]}" if found.target_key else ""
     again = f" (what failed in run {found.retry_of})" if found.retry_of else ""
@@ -87,8 +89,18 @@ def _direction(found: RunInfo) -> str:
 
 
 def _details(found: RunInfo) -> list[list[str]]:
+    state = ["state", f"{found.state}: {found.reason}" if found.reason else found.state]
+    if not found.target:
+        return [
+            state,
+            ["what", f"{found.operation} {found.table}"],
+            ["opened", f"{found.already:,} of {found.matched:,}"],
+            ["failed", f"{found.failed:,}"],
+            ["started", f"{moment(found.started_at)} by {found.started_by}"],
+            ["ended", moment(found.ended_at)],
+        ]
     rows = [
-        ["state", f"{found.state}: {found.reason}" if found.reason else found.state],
+        state,
         ["what", f"{found.operation} {found.table} {_direction(found)}"],
         ["moved", f"{found.moved:,} of {found.matched:,}"],
         ["failed", f"{found.failed:,}"],
@@ -99,10 +111,14 @@ def _details(found: RunInfo) -> list[list[str]]:
         ["started", f"{moment(found.started_at)} by {found.started_by}"],
         ["ended", moment(found.ended_at)],
     ]
+    for each in found.participants:
+        who = f"{each.name} by {each.actor}"
+        moved = f"since {moment(each.joined_at)}, {count(each.moved, 'row')}"
+        rows.append(["took part", f"{who} {moved}"])
     for process in found.processes:
-        state = "silent" if process.silent else "at work"
+        at_work = "silent" if process.silent else "at work"
         until = f"lease until {moment(process.lease_until)}"
-        rows.append(["process", f"{process.name} {state}, {until}"])
+        rows.append(["process", f"{process.name} {at_work}, {until}"])
     return rows
 
 

@@ -2,46 +2,86 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
-from keyhinge_cli._exit import NOTHING, PARTLY, finish
+from keyhinge_cli._age import policy_note, policy_words
+from keyhinge_cli._exit import NO, NOTHING, PARTLY, finish
+from keyhinge_cli._files import write_page
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
+from keyhinge_cli._parameters import as_duration
 from keyhinge_cli._plugins import plugin
 from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._text import count, moment
 
 if TYPE_CHECKING:
-    from keyhinge_store import LabelStatus, StatusReport
+    from keyhinge import KeyManager
+    from keyhinge_store import LabelStatus, RunInfo, SecretStore, StatusReport, Tables
 
 
 @click.command("status", cls=Command, short_help="Count values by section, key and version.")
 @click.option("--allow-empty", is_flag=True, help="Exit with 0 if the table has no row at all.")
+@click.option("--html", type=click.Path(dir_okay=False), metavar="FILE", help="Write a page, too.")
+@click.option(
+    "--max-key-age",
+    callback=as_duration,
+    metavar="AGE",
+    help="For how long a key version may be in use, as in 365d; else the file's `maxKeyAge`.",
+)
 @pass_invocation
-def status(invocation: Invocation, allow_empty: bool) -> None:
+def status(
+    invocation: Invocation, allow_empty: bool, html: str | None, max_key_age: timedelta | None
+) -> None:
     """Count the stored values by section, key id and version; nothing is decrypted.
 
     A value is stale if it isn't under the key and version that the primary section encrypts with
     now: `migrate` and `rewrap` bring it there.
 
     Exits with 3 if there are values that can't be read: the configuration doesn't have their
-    section, or value and labels differ.
+    section, or value and labels differ. With a maximum age, exits with 5 if a key version is older,
+    or if that isn't known.
     """
     out = invocation.out
     with open_keys(invocation) as keys, open_stored(invocation, keys) as store:
-        report: StatusReport = plugin("store").status(store, keys)
-    if not report.values:
-        code = 0 if allow_empty else NOTHING
-    else:
-        code = PARTLY if report.unreadable or report.not_configured else 0
+        report: StatusReport = plugin("store").status(store, keys, max_key_age=max_key_age)
+        page = None if html is None else _page(store, keys, report)
+    if html is not None and page is not None:
+        write_page(html, page)
+    code = _code(report, allow_empty=allow_empty)
     columns = ["section", "key id", "version", "values", "state", "oldest"]
+    if report.max_key_age is not None:
+        columns += ["maxKeyAge"]
     out.table(columns, [_row(label) for label in report.labels])
     out.event("report", **report.to_dict(), exit_code=code)
     out.note(_summary(report))
     _warn(out, report)
     finish(code)
+
+
+def _code(report: StatusReport, *, allow_empty: bool) -> int:
+    if not report.values:
+        return 0 if allow_empty else NOTHING
+    if report.unreadable or report.not_configured:
+        return PARTLY
+    return 0 if report.policy in (None, "kept") else NO
+
+
+def _page(store: SecretStore | Tables, keys: KeyManager, report: StatusReport) -> str:
+    from keyhinge_cli._html import status_page
+
+    library = plugin("store")
+    latest: dict[str, RunInfo] = {}
+    verification: RunInfo | None = None
+    for each in library.runs(store):  # the newest first
+        if each.operation == "verify":
+            verification = verification or each
+        elif each.subject not in latest or each.state == "active":
+            latest[each.subject] = each
+    migrations = [library.run(store, each.run_id) for each in latest.values()]
+    return status_page(report, library.ages(store, keys), migrations, verification)
 
 
 def _row(label: LabelStatus) -> list[str]:
@@ -51,7 +91,7 @@ def _row(label: LabelStatus) -> list[str]:
         state = "not known"
     else:
         state = "stale" if label.stale else "current"
-    return [
+    row = [
         label.section,
         label.key_id or "-",
         label.version or "-",
@@ -59,6 +99,7 @@ def _row(label: LabelStatus) -> list[str]:
         state + ("" if label.encrypts is not False else ", not encrypted"),
         moment(label.oldest),
     ]
+    return row if label.policy is None else [*row, policy_words(label)]
 
 
 def _summary(report: StatusReport) -> str:
@@ -85,3 +126,4 @@ def _warn(out: Output, report: StatusReport) -> None:
             f"{count(report.unreadable, 'row')} can't be read, since value and labels differ; "
             "`keyhinge verify` names them"
         )
+    policy_note(out, report)
