@@ -426,6 +426,7 @@ class TestDescribe:
         assert [(view.key, view.value, view.origin) for view in options] == [
             ("provider", "vault", "config.yaml:2"),
             ("options.requireEncryption", "false", "default"),
+            ("options.maxKeyAge", "", "default"),
         ]
         assert MARKER not in repr(configuration)
 
@@ -441,6 +442,7 @@ class TestDescribe:
         assert [(view.value, view.origin) for view in options] == [
             ("b", "$KEYHINGE_PROVIDER"),
             ("true", "config.yaml:2"),
+            ("", "default"),
         ]
 
     def test_mapping(self):

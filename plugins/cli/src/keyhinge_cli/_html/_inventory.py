@@ -89,16 +89,7 @@ def age(report: StatusReport) -> list[Child]:
         ]
         for each in labels[:_SHOWN_ROWS]
     ]
-    names = [
-        "Section",
-        "Key id",
-        "Version",
-        "Table",
-        "Oldest value",
-        "No date",
-        "Overdue",
-        "Policy",
-    ]
+    names = [*_headings(report), "Oldest value", "No date", "Overdue", "Policy"]
     kinds = {}
     if limit is not None:
         kinds = {"current": "kept", "missing": "broken", "unknown": "not known"}

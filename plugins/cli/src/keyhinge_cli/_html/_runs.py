@@ -58,7 +58,7 @@ def summary(run: RunInfo, now: datetime, more: Iterable[tuple[str, Child]] = ())
     known: list[tuple[str, Child]] = [
         ("State", state),
         ("Started", [time(moment(run.started_at)), f" by {run.started_by}"]),
-        ("Ended", time(moment(run.ended_at)) or "it is under way"),
+        ("Ended", time(moment(run.ended_at)) or _under_way(run)),
         ("Took", span(seconds)),
     ]
     if run.target:
@@ -67,6 +67,12 @@ def summary(run: RunInfo, now: datetime, more: Iterable[tuple[str, Child]] = ())
             ("Sweep", f"{run.sweep} of at most {run.max_sweeps}"),
         ]
     return facts([*known, *more])
+
+
+def _under_way(run: RunInfo) -> str:
+    if any(not each.silent for each in run.processes):
+        return "it is under way"
+    return "not yet, and nobody works on it now: start the same command again to go on"
 
 
 def participants(run: RunInfo) -> Element | None:
@@ -84,6 +90,9 @@ def participants(run: RunInfo) -> Element | None:
         elif at_work:
             row.append("–")
         rows.append(row)
+    rest = run.moved - sum(each.moved for each in run.participants)
+    if rest > 0:
+        rows.append(["parts begun and left", "–", "–", f"{rest:,}", *(["–"] if at_work else [])])
     names = ["Process", "User", "Joined", "Moved", *(["Now"] if at_work else [])]
     return table("Processes that took part", names, rows, numbers=[3])
 
