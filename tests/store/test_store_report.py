@@ -296,7 +296,7 @@ class TestRuns:
         assert sum(moved) == 2000
         assert sorted(moved) == sorted(each["moved"] for each in reports)
 
-    def test_a_key_service_that_fails_leaves_it_open(self, open_store, open_keys, fill) -> None:
+    def test_one_that_stops_at_errors_has_no_end(self, open_store, open_keys, fill) -> None:
         store = open_store(open_keys("one"))
         fill(store, 5)
         with pytest.raises(MigrationStoppedError):
