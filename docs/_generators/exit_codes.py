@@ -12,7 +12,8 @@ MEANINGS = {
     "USAGE": "wrong usage or configuration: trying again won't help",
     "PARTLY": "some rows failed. The others are done, the failed ones are as they were",
     "NOTHING": "no table or row matched at all: the wrong database? `--allow-empty` makes it 0",
-    "NO": "the answer is no; no command of this version gives it",
+    "NO": "the answer is no, or not known: `status` gives it where a key version was in use for "
+    "longer than `maxKeyAge`",
     "UNSETTLED": "a migration was given up, because applications kept it from coming to an end; "
     "nothing failed and nothing is lost",
     "TEMPORARY": "temporary: try again",
