@@ -309,6 +309,46 @@ class TestReport:
         assert run("report", "--since", "2020-01-01", "--allow-empty").code == 0
 
 
+def test_names_in_json_are_those_of_the_reference(two, run) -> None:
+    """Programs go by them: a name may come, and none may go."""
+    [event] = run("status", "--json").events
+    assert set(event) == {
+        *("event", "exit_code", "primary", "current", "current_error", "values", "labels", "stale"),
+        *("unreadable", "not_configured", "unencrypted", "oldest", "tables", "at", "max_key_age"),
+        *("overdue", "undated", "database", "sections", "policy"),
+    }
+    [label] = event["labels"]
+    assert set(label) == {
+        *("section", "key_id", "version", "values", "oldest", "stale", "configured", "encrypts"),
+        *("table", "undated", "overdue", "policy"),
+    }
+    run("migrate")
+    [told] = run("report", "--since", "2020-01-01", "--json").events
+    assert set(told) == {"event", "exit_code", "at", "since", "until", "status", "runs"}
+    assert set(told["status"]) == set(event) - {"event", "exit_code"}
+    [evidence] = told["runs"]
+    assert set(evidence) == {
+        *("run", "before", "after", "labels", "verified", "reasons", "duration"),
+    }
+    assert set(evidence["labels"][0]) == {"section", "key_id", "version", "before", "after"}
+
+
+def test_postgresql(two, run, postgres_url) -> None:
+    """The same pages; the address says neither password nor query."""
+    where = ("--database", postgres_url)
+    assert run("store", "init", *where).code == 0
+    with KeyManager.open(two.config) as keys, open_store(keys, postgres_url) as store:
+        store.put_many(NewSecret("a", SCRIPT, f"hunter2-{n}", f"s{n}") for n in range(5))
+    assert run("verify", *where).code == 0
+    assert run("status", "--html", "page.html", *where).code == 0
+    page = read(two.folder / "page.html")
+    assert [text for text in page.text if text.startswith("postgresql+psycopg://")]
+    assert "?host=" not in "".join(page.text)
+    done = run("report", "--since", "2020-01-01", "--html", "report.html", *where)
+    assert done.code == 0
+    read(two.folder / "report.html")
+
+
 def test_runs_show_verifications(two, run) -> None:
     run("migrate")
     run("verify")

@@ -116,6 +116,15 @@ def test_every_public_name_is_in_the_reference(page, module):
     assert missing == []
 
 
+def test_every_field_of_a_report_is_in_the_reference(page):
+    """Its tables are made from the classes, so each class that JSON is made of must be there."""
+    text = page("reports.md")
+    for name in ("StatusReport", "AuditReport", "RunEvidence", "RunInfo", "VerifyReport"):
+        assert f"**{name}**: " in text
+        fields = keyhinge_store.__dict__[name].__attrs_attrs__
+        assert [field.name for field in fields if f"| `{field.name}` |" not in text] == []
+
+
 def test_every_method_of_key_manager_is_in_the_reference(page):
     """The page lists KeyManager's members by hand, in the order in which they are used."""
     public = {name for name in dir(keyhinge.KeyManager) if not name.startswith("_")}

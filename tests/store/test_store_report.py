@@ -158,6 +158,25 @@ class TestAge:
         fill(store, 2)
         assert status(store, max_key_age=YEAR).policy == "not known"
 
+    def test_values_of_monetr(self, open_keys, database) -> None:
+        """They have no context, no time, and here no key."""
+        database.execute(
+            "CREATE TABLE monetr (id integer PRIMARY KEY, secret text, key_id text, version text)"
+        )
+        database.execute("INSERT INTO monetr VALUES (1, 'token', NULL, NULL)")
+        mapping = TableMapping(
+            table="monetr",
+            primary_key="id",
+            encoding="monetr",
+            columns={"ciphertext": "secret", "keyID": "key_id", "version": "version"},
+        )
+        column = MappedColumn(database.engine, open_keys("one"), mapping)
+        found = status(column, max_key_age=YEAR)
+        [table] = found.tables
+        assert (table.bound, table.unversioned, table.undated) == (False, 1, 1)
+        assert (found.policy, found.unencrypted) == ("not known", 1)
+        assert [(each.section, each.month) for each in ages(column)] == [("plaintext", "")]
+
     def test_an_earlier_inventory_knows_better_than_new_dates(
         self, store: SecretStore, fill
     ) -> None:
@@ -303,6 +322,15 @@ class TestRuns:
             migrate(store, open_keys("two", without=("one",)), max_errors=1)
         [found] = report(store, since=now() - YEAR).runs
         assert found.after is None
+
+    def test_a_time_of_encryption_that_is_none_does_no_harm(
+        self, open_store, open_keys, fill, database
+    ) -> None:
+        store = open_store(open_keys("one"))
+        fill(store, 5)
+        bad = "'soon'" if database.is_sqlite else "'infinity'"
+        database.execute(f"UPDATE secrets SET encrypted_at = {bad} WHERE secret_id = 's00001'")
+        assert migrate(store, open_keys("two")).moved == 5
 
     def test_a_dry_run_leaves_nothing(self, open_store, open_keys, fill) -> None:
         store = open_store(open_keys("one"))

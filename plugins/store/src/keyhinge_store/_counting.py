@@ -89,7 +89,11 @@ class Counted:
 
 
 def count_labels(
-    connection: sa.Connection, layout: Layout, *, before: datetime | None = None
+    connection: sa.Connection,
+    layout: Layout,
+    *,
+    before: datetime | None = None,
+    dated: bool = True,
 ) -> Counted:
     """Count a column's values by their labels, in one pass of the database over the table.
 
@@ -97,11 +101,14 @@ def count_labels(
         connection: Where to read.
         layout: The column; see `Layout.for_keys`.
         before: Values that were encrypted before this moment count as overdue.
+        dated: Whether times of encryption matter. If not, one that can't be read does no harm.
     """
     table, codec = layout.table, layout.codec
     names = codec.groups(table)
     wanted = _grouped(names, layout).add_columns(
-        sa.func.count(), *_dates(layout, before), _sum(codec.contradicts(table))
+        sa.func.count(),
+        *_dates(layout.encrypted_at if dated else None, layout, before),
+        _sum(codec.contradicts(table)),
     )
     rows = connection.execute(wanted).all()
     found = [_label_count(codec.labels_of(row[: len(names)]), row[-5:]) for row in rows]
@@ -133,7 +140,7 @@ def count_months(connection: sa.Connection, layout: Layout) -> dict[tuple[str, s
 
 def snapshot(connection: sa.Connection, layout: Layout) -> dict[str, Any]:
     """Take a column's inventory as JSON can hold it: labels and numbers, nothing of a value."""
-    counted = count_labels(connection, layout)
+    counted = count_labels(connection, layout, dated=False)
     labels = sorted(counted.labels, key=lambda each: -each.values)
     return {
         "labels": [
@@ -167,10 +174,12 @@ def _grouped(names: Iterable[sa.ColumnElement[Any]], layout: Layout) -> sa.Selec
     return sa.select(*labelled).where(*layout.present).group_by(*places).order_by(*places)
 
 
-def _dates(layout: Layout, before: datetime | None) -> list[sa.ColumnElement[Any]]:
-    if layout.encrypted_at is None:
+def _dates(
+    name: str | None, layout: Layout, before: datetime | None
+) -> list[sa.ColumnElement[Any]]:
+    if name is None:
         return [sa.null(), sa.func.count(), sa.literal(0)]
-    column = layout.table.c[layout.encrypted_at]
+    column = layout.table.c[name]
     overdue = sa.false() if before is None else column < before
     return [sa.func.min(column), _sum(column.is_(None)), _sum(overdue)]
 
