@@ -99,6 +99,25 @@ class Codec(Protocol):
     ) -> sa.ColumnElement[bool]:
         """Find rows that are under one of these labels and this key and version."""
 
+    def at(
+        self,
+        table: sa.FromClause,
+        labels: Sequence[str],
+        key_id: str | None = None,
+        version: str | None = None,
+    ) -> sa.ColumnElement[bool]:
+        """Find rows that are, by anything they say, under one of these labels, key and version.
+
+        Args:
+            table: The table, or what stands for a row of it.
+            labels: The names of a section.
+            key_id: The key; None for any.
+            version: Its version; None for any. Values whose version wasn't recorded may be of it.
+        """
+
+    def unsure(self, section: str) -> str:
+        """Say why rows don't tell whether they are under a section; "" if they do."""
+
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give expressions to group by, of which `labels_of` makes labels."""
 

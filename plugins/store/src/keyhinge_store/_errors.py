@@ -18,6 +18,8 @@ __all__ = [
     "DatabaseUnavailableError",
     "DowngradeError",
     "DuplicateSecretError",
+    "FenceError",
+    "FencedError",
     "ForeignTableError",
     "MappingError",
     "MigrationError",
@@ -86,6 +88,38 @@ class TableMissingError(DatabaseError):
 
 class ForeignTableError(DatabaseError):
     """The table isn't the store's: another program's happens to have the same name."""
+
+
+class FencedError(DatabaseError):
+    """A value is under a section that the database refuses: the section is fenced off.
+
+    Attributes:
+        section: The section.
+        table: The table.
+    """
+
+    section: str
+    table: str
+
+    def __init__(self, message: str, *, section: str, table: str, sqlstate: str = "") -> None:
+        super().__init__(message, sqlstate=sqlstate)
+        self.section = section
+        self.table = table
+
+    @classmethod
+    def at(cls, section: str, table: str, *, sqlstate: str = "") -> FencedError:
+        """Make the error for a section and a table."""
+        msg = (
+            f"the table {table!r} takes no value under the section {section!r}: it was fenced off "
+            "when the section was retired. Whoever writes this has an old configuration, or saves "
+            "what was loaded before the migration: read it again. `keyhinge fence show` lists the "
+            "fences"
+        )
+        return cls(msg, section=section, table=table, sqlstate=sqlstate)
+
+
+class FenceError(StoreError):
+    """A fence can't be made: a value is in the way, or it would refuse other values, too."""
 
 
 class MappingError(ConfigError, StoreError):

@@ -12,8 +12,10 @@ from keyhinge_store._errors import (
     DatabaseMissingError,
     DatabaseUnavailableError,
     DuplicateSecretError,
+    FencedError,
     TableMissingError,
 )
+from keyhinge_store._fence_words import FENCE_STATE, refused
 
 __all__ = ["aguarded", "guarded", "is_disconnect", "sqlstate_of", "translated"]
 
@@ -96,6 +98,8 @@ def is_disconnect(error: sa.exc.SQLAlchemyError) -> bool:
 def translated(error: sa.exc.SQLAlchemyError) -> Exception:
     """Make our error of theirs. Nothing of their text goes in, it may hold values."""
     state = sqlstate_of(error)
+    if fenced := _fenced(error, state):
+        return fenced
     if state in _BY_STATE:
         kind, message = _BY_STATE[state]
         return _make(kind, message, state)
@@ -106,6 +110,19 @@ def translated(error: sa.exc.SQLAlchemyError) -> Exception:
     name = type(getattr(error, "orig", None) or error).__name__
     msg = f"the database refused the statement: {name} (SQLSTATE {state})"
     return DatabaseError(msg, sqlstate=state)
+
+
+def _fenced(error: sa.exc.SQLAlchemyError, state: str) -> FencedError | None:
+    """Make our error of what a fence of ours raised; its text holds no value."""
+    if not isinstance(error, sa.exc.IntegrityError):
+        return None
+    original = getattr(error, "orig", None)
+    if state == FENCE_STATE:
+        text = getattr(getattr(original, "diag", None), "message_primary", None) or str(original)
+    else:
+        text = "" if state else str(original)
+    found = refused(text)
+    return None if found is None else FencedError.at(*found, sqlstate=state)
 
 
 def _without_state(error: sa.exc.SQLAlchemyError) -> Exception:

@@ -80,16 +80,42 @@ class BytesCodec:
         self, table: sa.FromClause, labels: Sequence[str], key: KeyRef
     ) -> sa.ColumnElement[bool]:
         """Look at the value's beginning, in which each length is written."""
-        heads = [_head(label) + _rest(key.key_id, key.version) for label in labels]
+        heads = [_head(label) + _key(key.key_id, key.version) for label in labels]
         return sa.or_(sa.false(), *(self._begins(table, head) for head in heads))
+
+    def at(
+        self,
+        table: sa.FromClause,
+        labels: Sequence[str],
+        key_id: str | None = None,
+        version: str | None = None,
+    ) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning, in which each length is written."""
+        if key_id is not None:
+            versions = [None] if version is None else sorted({version, ""})
+            heads = [_head(each) + _key(key_id, v) for each in labels for v in versions]
+            return sa.or_(sa.false(), *(self._begins(table, head) for head in heads))
+        found = self.under(table, labels)
+        if version is None:
+            return found
+        value = table.c[self.value]
+        place, _ = self._places(value)
+        cuts = [_short(each) for each in sorted({version, ""})]
+        alike = [
+            sa.func.substr(value, place, len(cut), type_=sa.LargeBinary)
+            == sa.literal(cut, sa.LargeBinary)
+            for cut in cuts
+        ]
+        return sa.and_(found, sa.or_(*alike))
+
+    def unsure(self, section: str) -> str:
+        """Give nothing: the value names its section."""
+        return ""
 
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the beginning up to the ciphertext, by the lengths that are written in it."""
         value = table.c[self.value]
-        key_id = 6 + self._byte(value, sa.literal(5))
-        length = 256 * self._byte(value, key_id) + self._byte(value, key_id + 1)
-        version = key_id + 2 + length
-        end = version + self._byte(value, version)
+        _, end = self._places(value)
         readable = sa.and_(self._begins(table, _MAGIC), end <= _MAX_HEAD)
         return (sa.case((readable, sa.func.substr(value, 1, end)), else_=sa.literal(b"")),)
 
@@ -108,6 +134,13 @@ class BytesCodec:
     def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> BytesCodec:
         """Give itself: the value names its section."""
         return self
+
+    def _places(self, value: sa.ColumnElement[Any]) -> tuple[Any, Any]:
+        """Give where the version's length stands, and where the version ends."""
+        key_id = 6 + self._byte(value, sa.literal(5))
+        length = 256 * self._byte(value, key_id) + self._byte(value, key_id + 1)
+        version = key_id + 2 + length
+        return version, version + self._byte(value, version)
 
     def _begins(self, table: sa.FromClause, beginning: bytes) -> sa.ColumnElement[bool]:
         cut = sa.func.substr(table.c[self.value], 1, len(beginning), type_=sa.LargeBinary)
@@ -129,8 +162,11 @@ def _head(section: str) -> bytes:
     return _MAGIC + bytes([min(len(raw), 255)]) + raw
 
 
-def _rest(key_id: str, version: str) -> bytes:
-    raw_id, raw_version = key_id.encode("ascii"), version.encode("ascii")
-    return (
-        len(raw_id).to_bytes(2, "big") + raw_id + len(raw_version).to_bytes(1, "big") + raw_version
-    )
+def _key(key_id: str, version: str | None) -> bytes:
+    raw = key_id.encode("ascii")
+    return len(raw).to_bytes(2, "big") + raw + (b"" if version is None else _short(version))
+
+
+def _short(text: str) -> bytes:
+    raw = text.encode("ascii")
+    return len(raw).to_bytes(1, "big") + raw

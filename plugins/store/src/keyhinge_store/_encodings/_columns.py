@@ -92,6 +92,25 @@ class ColumnsCodec:
             sa.func.coalesce(self._label(table, 2), "") == key.version,
         )
 
+    def at(
+        self,
+        table: sa.FromClause,
+        labels: Sequence[str],
+        key_id: str | None = None,
+        version: str | None = None,
+    ) -> sa.ColumnElement[bool]:
+        """Look at the columns."""
+        found = [self.under(table, labels)]
+        if key_id is not None:
+            found.append(sa.func.coalesce(self._label(table, 1), "") == key_id)
+        if version is not None:
+            found.append(sa.func.coalesce(self._label(table, 2), "").in_({version, ""}))
+        return sa.and_(*found)
+
+    def unsure(self, section: str) -> str:
+        """Give nothing: the row names its section."""
+        return ""
+
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the columns with the labels."""
         return tuple(self._label(table, index) for index in range(3))

@@ -161,6 +161,39 @@ class MonetrCodec:
                 found.append(sa.and_(is_key, self._is(table, shape)))
         return sa.or_(sa.false(), *found)
 
+    def at(
+        self,
+        table: sa.FromClause,
+        labels: Sequence[str],
+        key_id: str | None = None,
+        version: str | None = None,
+    ) -> sa.ColumnElement[bool]:
+        """Look at the shape, at the key's column, and at the version in Transit's text."""
+        found = []
+        for shape in sorted({self.shape_of(label) for label in labels} - {""}):
+            parts = [self._is(table, shape)]
+            if key_id is not None:
+                parts.append(sa.func.coalesce(self._key(table), "") == key_id)
+            if version is not None and shape == "transit":
+                parts.append(self._begins(table, f"{_TRANSIT}{version}:"))
+            found.append(sa.and_(*parts))
+        return sa.or_(sa.false(), *found)
+
+    def shape_of(self, section: str) -> str:
+        """Name the shape of a section's values here; "" if they can't stand here."""
+        return dict(self.sections).get(self._name(section), "")
+
+    def unsure(self, section: str) -> str:
+        """Name another section of the same shape; or say that nobody knows the section."""
+        name = self._name(section)
+        others = [each for each, shape in self.sections if shape == self.shape_of(name)]
+        others = [each for each in others if each != name]
+        if others:
+            return (
+                f"its rows name no section, and those of {others[0]!r} look like those of {name!r}"
+            )
+        return ""
+
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the shape, the key and Transit's version."""
         shape = sa.case(*((self._is(table, name), name) for name in _WORDS), else_="")
@@ -182,8 +215,15 @@ class MonetrCodec:
         return " or ".join(names) or f"({shape})", key_id or "", number or ""
 
     def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        """Find nothing: there is nothing beside the value."""
-        return sa.false()
+        """Find rows with a key that hold neither Transit's text nor hexadecimal digits."""
+        value = self._column(table)
+        no_hex = sa.or_(
+            sa.func.ltrim(value, "0123456789abcdef") != "",
+            sa.func.length(value) % 2 == 1,
+            value == "",
+        )
+        wrong = sa.and_(self._is(table, "aws"), no_hex)
+        return wrong if self.version is None else sa.or_(wrong, table.c[self.version].is_not(None))
 
     def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> MonetrCodec:
         """Look at which sections there are.

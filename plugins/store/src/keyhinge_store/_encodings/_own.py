@@ -10,13 +10,12 @@ import sqlalchemy as sa
 
 from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
 from keyhinge_store._codec import Labels
+from keyhinge_store._encodings._text_form import MAGIC, text_at
 
 if TYPE_CHECKING:
     from keyhinge import KeyManager
 
 __all__ = ["OwnCodec"]
-
-_MAGIC = "kh1:"
 
 
 @attrs.frozen
@@ -62,7 +61,7 @@ class OwnCodec:
     def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
         """Find rows that are under a label, also those whose value alone says so."""
         value = table.c[self.value]
-        beginnings = [f"{_MAGIC}{name}:" for name in labels]
+        beginnings = [f"{MAGIC}{name}:" for name in labels]
         says_so = [sa.func.substr(value, 1, len(text)) == text for text in beginnings]
         return sa.or_(table.c[self.labels[0]].in_(labels), *says_so)
 
@@ -84,6 +83,27 @@ class OwnCodec:
             self._begins_with(table, rest, len(rest)),
         )
 
+    def at(
+        self,
+        table: sa.FromClause,
+        labels: Sequence[str],
+        key_id: str | None = None,
+        version: str | None = None,
+    ) -> sa.ColumnElement[bool]:
+        """Look at the columns, and at the value, which may say something else."""
+        columns: list[sa.ColumnElement[bool]] = [table.c[self.labels[0]].in_(labels)]
+        if key_id is not None:
+            columns.append(table.c[self.labels[1]] == key_id)
+        if version is not None:
+            columns.append(table.c[self.labels[2]].in_({version, ""}))
+        value = table.c[self.value]
+        says_so = [text_at(value, each, key_id, version) for each in labels]
+        return sa.or_(sa.and_(*columns), *says_so)
+
+    def unsure(self, section: str) -> str:
+        """Give nothing: the value names its section."""
+        return ""
+
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the columns with the labels."""
         return tuple(table.c[name] for name in self.labels)
@@ -95,7 +115,7 @@ class OwnCodec:
 
     def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
         """Find rows whose value doesn't begin with their own labels."""
-        beginning: sa.ColumnElement[str] = sa.literal(_MAGIC)
+        beginning: sa.ColumnElement[str] = sa.literal(MAGIC)
         for name in self.labels:
             beginning = beginning.concat(table.c[name]).concat(":")
         cut = sa.func.substr(table.c[self.value], 1, sa.func.length(beginning))
@@ -115,6 +135,6 @@ class OwnCodec:
     def _begins_with(self, table: sa.FromClause, rest: str, length: int) -> sa.ColumnElement[bool]:
         """Tell whether a value begins with its row's own section label, and what comes behind."""
         label, value = table.c[self.labels[0]], table.c[self.value]
-        beginning = sa.literal(_MAGIC).concat(label).concat(f":{rest}")
-        cut = sa.func.substr(value, 1, sa.func.length(label) + len(_MAGIC) + 1 + length)
+        beginning = sa.literal(MAGIC).concat(label).concat(f":{rest}")
+        cut = sa.func.substr(value, 1, sa.func.length(label) + len(MAGIC) + 1 + length)
         return cut.is_not_distinct_from(beginning)

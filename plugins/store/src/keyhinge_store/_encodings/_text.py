@@ -11,14 +11,13 @@ import sqlalchemy as sa
 from keyhinge import EncryptedValue, InvalidCiphertextError, InvalidPlaintextError, KeyRef
 from keyhinge_store._cells import exact
 from keyhinge_store._codec import PLAIN, UNREADABLE, Labels, Plain
+from keyhinge_store._encodings._text_form import BASE64, MAGIC, text_at
 
 if TYPE_CHECKING:
     from keyhinge import KeyManager
 
 __all__ = ["TextCodec"]
 
-_MAGIC = "kh1:"
-_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 # More than the longest labels with their colons.
 _HEAD = 700
 
@@ -54,7 +53,7 @@ class TextCodec:
             kind = "NULL" if text is None else f"{type(text).__name__}, not text"
             msg = f"not an encrypted value: the column {self.value!r} holds {kind}"
             raise InvalidCiphertextError(msg)
-        if self.adopt and not text.startswith(_MAGIC):
+        if self.adopt and not text.startswith(MAGIC):
             return Plain(text.encode("utf-8"))
         return EncryptedValue.from_text(text)
 
@@ -68,9 +67,9 @@ class TextCodec:
         Raises:
             InvalidPlaintextError: It begins with our marker, and the column is being adopted.
         """
-        if self.adopt and plaintext.startswith(_MAGIC.encode()):
+        if self.adopt and plaintext.startswith(MAGIC.encode()):
             msg = (
-                f"the plaintext begins with {_MAGIC!r}, as encrypted values do; while the column "
+                f"the plaintext begins with {MAGIC!r}, as encrypted values do; while the column "
                 f"{self.value!r} is adopted, nobody could tell which of them it is"
             )
             raise InvalidPlaintextError(msg)
@@ -85,9 +84,9 @@ class TextCodec:
 
     def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
         """Look at the value's beginning."""
-        found = [self._begins(table, f"{_MAGIC}{each}:") for each in labels if each != PLAIN]
+        found = [self._begins(table, f"{MAGIC}{each}:") for each in labels if each != PLAIN]
         if PLAIN in labels:
-            found.append(sa.not_(self._begins(table, _MAGIC)))
+            found.append(sa.not_(self._begins(table, MAGIC)))
         return sa.or_(sa.false(), *found)
 
     def surely_at(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -100,17 +99,32 @@ class TextCodec:
         """Look at the beginning, behind which no further colon may come: a key id may have some."""
         found = []
         for label in labels:
-            beginning = f"{_MAGIC}{label}:{key.key_id}:{key.version}:"
+            beginning = f"{MAGIC}{label}:{key.key_id}:{key.version}:"
             rest = sa.func.substr(self._column(table), len(beginning) + 1)
             no_more = self._position(rest, ":") == 0
             found.append(sa.and_(self._begins(table, beginning), no_more))
         return sa.or_(sa.false(), *found)
 
+    def at(
+        self,
+        table: sa.FromClause,
+        labels: Sequence[str],
+        key_id: str | None = None,
+        version: str | None = None,
+    ) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning."""
+        column = self._column(table)
+        return sa.or_(sa.false(), *(text_at(column, each, key_id, version) for each in labels))
+
+    def unsure(self, section: str) -> str:
+        """Give nothing: the value names its section."""
+        return ""
+
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the labels as they stand in the value, by taking the base64 off its end."""
-        head = sa.func.rtrim(sa.func.substr(self._column(table), 1, _HEAD), _BASE64)
+        head = sa.func.rtrim(sa.func.substr(self._column(table), 1, _HEAD), BASE64)
         # What isn't ours may be a plaintext, and isn't read.
-        return (sa.case((self._begins(table, _MAGIC), head), else_=""),)
+        return (sa.case((self._begins(table, MAGIC), head), else_=""),)
 
     def labels_of(self, group: Sequence[Any]) -> Labels:
         """Parse what `groups` gave."""

@@ -1,0 +1,41 @@
+"""What a migration asks before it begins: is the section that it goes to fenced off?"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from keyhinge import KeyRef
+from keyhinge_store._errors import FencedError
+from keyhinge_store._layout import Layout
+from keyhinge_store._retire._catalogue import list_fences, on_table
+from keyhinge_store._retire._fence import shape_in
+
+__all__ = ["refuse_fenced"]
+
+
+def refuse_fenced(
+    connection: sa.Connection, layout: Layout, section: str, key: KeyRef | None = None
+) -> None:
+    """Refuse to bring values to a section that is fenced off, before the first is brought.
+
+    Args:
+        connection: Where the table is.
+        layout: The table, for the configuration.
+        section: The section to bring them to.
+        key: The key and version, if they are known. Without, only a fence for the whole section
+            stands in the way.
+
+    Raises:
+        FencedError: There is such a fence.
+    """
+    shape = shape_in(layout, section)
+    for fence in on_table(connection, layout, list_fences(connection)):
+        memory = fence.memory
+        same = memory.shape == shape if memory.shape else section in memory.labels
+        if not same or memory.encoding != layout.codec.encoding:
+            continue
+        if layout.value not in fence.columns | {memory.column}:
+            continue
+        key_id, version = (None, None) if key is None else (key.key_id, key.version)
+        if memory.key_id in (None, key_id) and memory.version in (None, version):
+            raise FencedError.at(fence.section, fence.table)
