@@ -56,6 +56,11 @@ ADVICE = {
     "DatabaseMissingError": "Correct the URL, or make the database with `keyhinge store init`.",
     "TableMissingError": "Make it with `keyhinge store init`, `create_tables()` or Alembic.",
     "ForeignTableError": "Choose another table name: `table=`, or `store: {table: …}`.",
+    "FenceError": "Migrate what is in the way, or do what the message says.",
+    "FencedError": (
+        "Read the configuration, or the row, again and save it anew. If the section encrypts again "
+        "on purpose, `keyhinge fence remove` first."
+    ),
     "MappingError": "Mend the entry under `store: {tables: …}`; the message has everything.",
     "MigrationError": "Do what the message says, then start it again.",
     "MigrationRunningError": "Wait until the other one is done, or has ended.",

@@ -24,7 +24,17 @@ HEAVY = {
 }
 COMMANDS = {
     *("init", "providers", "config", "check", "encrypt", "decrypt", "secrets", "store"),
-    *("migrate", "rewrap", "runs", "verify", "status", "local", "completion"),
+    *(
+        "migrate",
+        "rewrap",
+        "runs",
+        "verify",
+        "status",
+        "can-retire",
+        "fence",
+        "local",
+        "completion",
+    ),
 }
 
 

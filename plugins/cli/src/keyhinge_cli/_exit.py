@@ -41,6 +41,7 @@ _USAGE_ERRORS = frozenset(
         "ConfigError",
         "DatabaseMissingError",
         "DowngradeError",
+        "FencedError",
         "ForeignTableError",
         "InvalidContextError",
         "MigrationError",
@@ -48,6 +49,8 @@ _USAGE_ERRORS = frozenset(
         "TableMissingError",
     }
 )
+# The question was fine; the answer is no.
+_NO_ERRORS = frozenset({"FenceError"})
 # Derived from one of these, but over by itself.
 _PASSING_ERRORS = frozenset({"MigrationRunningError", "MigrationStoppedError"})
 
@@ -84,13 +87,16 @@ def code_of(error: BaseException) -> int:
         error: Any exception.
 
     Returns:
-        2 for configuration and usage, 75 for what may pass by itself, otherwise 1.
+        2 for configuration and usage, 5 where the answer is no, 75 for what may pass by itself,
+        otherwise 1.
     """
     if isinstance(error, CliError):
         return error.code
     names = _names(error)
     if "KeyFileError" in names and getattr(error, "kind", "") == "io":
         return FAILED  # a disk or a lock, not what was asked for
+    if not names.isdisjoint(_NO_ERRORS):
+        return NO
     if names.isdisjoint(_PASSING_ERRORS) and not names.isdisjoint(_USAGE_ERRORS):
         return USAGE
     retryable: Any = getattr(error, "retryable", False)

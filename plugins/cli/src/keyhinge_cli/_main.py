@@ -33,6 +33,8 @@ _COMMANDS = {
     "verify": "verify",
     "status": "status",
     "report": "report",
+    "can-retire": "can_retire",
+    "fence": "fence",
     "local": "local",
     "completion": "completion",
 }
@@ -55,7 +57,8 @@ class LazyGroup(Group):
         module = _COMMANDS.get(cmd_name)
         if module is None:
             return None
-        found = getattr(import_module(f"keyhinge_cli.commands.{module}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        found = getattr(import_module(f"keyhinge_cli.commands.{module}"), name)
         return found if isinstance(found, click.Command) else None
 
 
