@@ -13,8 +13,8 @@ MEANINGS = {
     "PARTLY": "some rows failed. The others are done, the failed ones are as they were",
     "NOTHING": "no table or row matched at all: the wrong database? `--allow-empty` makes it 0",
     "NO": "the answer is no, or not known: `can-retire` found a value, or one may come back; "
-    "`fence add` can't make the fence; `status` found a key version that was in use for longer than "
-    "`maxKeyAge`",
+    "`fence add` can't make the fence; `status` found a key version that was in use for longer "
+    "than `maxKeyAge`",
     "UNSETTLED": "a migration was given up, because applications kept it from coming to an end; "
     "nothing failed and nothing is lost",
     "TEMPORARY": "temporary: try again",

@@ -50,13 +50,22 @@ def covering(
         question: What is asked.
         fences: Those of the database.
     """
-    columns = frozenset([layout.value])
-    if connection.dialect.name == "postgresql":
-        condition = values_under(layout, question)
-        found = visitors.iterate(condition)
-        columns = frozenset(str(each.name) for each in found if isinstance(each, sa.Column))
-    there = on_table(connection, layout, fences)
-    return next((each for each in there if covers(each, layout, question, columns)), None)
+    for fence in on_table(connection, layout, fences):
+        if fence.columns == _looked_at(connection, layout, fence) and covers(
+            fence, layout, question
+        ):
+            return fence
+    return None
+
+
+def _looked_at(connection: sa.Connection, layout: Layout, fence: Fence) -> frozenset[str]:
+    """Name the columns that a fence for this layout would look at."""
+    if connection.dialect.name == "sqlite":
+        return frozenset([layout.value])
+    memory = fence.memory
+    about = Question(memory.section, memory.key_id, memory.version, memory.labels, True)
+    found = visitors.iterate(values_under(layout, about))
+    return frozenset(str(each.name) for each in found if isinstance(each, sa.Column))
 
 
 def objection(connection: sa.Connection, layout: Layout, *, fencing: bool) -> str:

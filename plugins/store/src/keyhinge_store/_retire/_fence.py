@@ -126,19 +126,17 @@ def read_memory(name: str, text: str) -> Memory | None:
     return Memory(**{**found, "labels": tuple(found["labels"])})
 
 
-def covers(fence: Fence, layout: Layout, question: Question, columns: frozenset[str]) -> bool:
-    """Tell whether a fence on a layout's table refuses everything that a question is about.
+def covers(fence: Fence, layout: Layout, question: Question) -> bool:
+    """Tell whether a fence, by what it says, refuses everything that a question is about.
 
     Args:
-        fence: A fence on this table.
+        fence: A fence on this column.
         layout: The table and column.
         question: What is asked.
-        columns: The columns that such a fence has to look at.
     """
     memory = fence.memory
     return (
         fence.enabled
-        and fence.columns == columns
         and memory.encoding == layout.codec.encoding
         and memory.shape == shape_in(layout, question.section)
         and set(question.labels) <= set(memory.labels)
