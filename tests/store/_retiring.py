@@ -83,3 +83,11 @@ class Place:
         table = sa.table(self.table, *map(sa.column, row))
         with self.database.engine.begin() as connection:
             connection.execute(sa.insert(table).values(row))
+
+
+def run_by_hand(database: Any, statements: list[str]) -> None:
+    """Run statements as somebody does who was given them."""
+    engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for each in statements:
+            connection.exec_driver_sql(each, execution_options={"no_parameters": True})

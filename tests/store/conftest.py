@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.store._retiring import Place
 
 from keyhinge import KeyManager
 from keyhinge_local import keyfile
-from keyhinge_store import NewSecret, SecretStore
+from keyhinge_store import NewSecret, SecretStore, add_fence, migrate
 
 OpenKeys = Callable[..., KeyManager]
 
@@ -126,3 +127,19 @@ def everything() -> Callable[[SecretStore], Secrets]:
         return {key: outcome.value for key, outcome in found.items()}
 
     return everything
+
+
+@pytest.fixture
+def fenced(database: Database, open_keys: OpenKeys) -> Callable[[str], Any]:
+    """Makes a table whose values were moved and fenced; gives it and the old row."""
+
+    def make(encoding: str) -> tuple[Place, dict[str, Any]]:
+        place = Place(database, encoding)
+        place.put(place.open(open_keys("one")), 1, "PLAIN-hunter2")
+        [old] = place.rows()
+        stored = place.open(open_keys("two"))
+        migrate(stored)
+        assert len(add_fence(stored, "one")) == 1
+        return place, old
+
+    return make
