@@ -43,6 +43,8 @@ SECRET = "hunter2-not-to-be-seen"
         (keyhinge_store.TableMissingError("x"), 2),
         (keyhinge_store.ForeignTableError("x"), 2),
         (keyhinge_store.DowngradeError("x"), 2),
+        (keyhinge_store.FencedError("x", section="s", table="t"), 2),
+        (keyhinge_store.FenceError("x"), 5),
         (keyhinge_store.MappingError("x", []), 2),
         (keyhinge_store.MigrationError("x"), 2),
         (keyhinge_store.MigrationStoppedError("x", report=None, retryable=True), 75),
