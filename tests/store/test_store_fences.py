@@ -14,6 +14,7 @@ from tests.store.test_store_leaks import frames_with_secret
 
 from keyhinge_store import (
     AsyncSecretStore,
+    DatabaseUnavailableError,
     FencedError,
     FenceError,
     MappedColumn,
@@ -439,3 +440,13 @@ def no_thread_is_left() -> Iterator[None]:
     before = threading.active_count()
     yield
     assert threading.active_count() <= before
+
+
+def test_printing_for_the_own_table_connects_nowhere(open_keys) -> None:
+    """There need not even be a database; for a name that nobody knows there must."""
+    url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
+    with SecretStore(url, open_keys("two")) as store:
+        made = fence_statements(store, "one")
+        assert (made[0], made[-1]) == ("BEGIN", "COMMIT")
+        with pytest.raises(DatabaseUnavailableError):
+            fence_statements(store, "onee")

@@ -162,8 +162,9 @@ def fence_statements(
 ) -> list[str]:
     """Write what makes the fences, or removes them, for somebody who may. Changes nothing.
 
-    Whether a row is in the way isn't looked at; `can_retire` does that afterwards. The store's own
-    table isn't even connected to.
+    Whether a row is in the way isn't looked at; `can_retire` does that afterwards. For the store's
+    own table and a section of the configuration, nothing is even connected to. What removes a
+    fence goes by its name, so the section must have the aliases that it had.
 
     Args:
         store: Where the values are.
@@ -178,16 +179,18 @@ def fence_statements(
 
     Raises:
         FenceError: It would refuse something else, too.
+        ConfigError: The section is neither configured, nor was it ever seen in the database.
     """
     keys = store.keys if keys is None else keys
     question = ask(keys, section, key, version)
     if not remove:
         refuse_primary(keys, question)
     dialect = store.engine.dialect.name
+    layouts = fenceable(store, keys, question)
+    if not remove and not question.configured:
+        can_retire(store, section, key=key, version=version, keys=keys)  # is it misspelt?
     made = [
-        each
-        for layout in fenceable(store, keys, question)
-        for each in statements(dialect, layout, question, remove=remove)
+        each for layout in layouts for each in statements(dialect, layout, question, remove=remove)
     ]
     if dialect == "sqlite":
         return ["BEGIN IMMEDIATE", *made, "COMMIT"]

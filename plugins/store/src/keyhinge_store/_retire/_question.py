@@ -122,6 +122,6 @@ def unknown(keys: KeyManager, question: Question, seen: Collection[str]) -> Conf
     hint = f" Did you mean {near[0]!r}?" if near else ""
     msg = (
         f"the configuration has no section {question.section!r}, and no value, run or fence of "
-        f"this database names it, so it may be misspelt.{hint}"
+        f"this database names it, so it may be misspelt. If it isn't, nothing here needs it.{hint}"
     )
     return ConfigError(msg)
