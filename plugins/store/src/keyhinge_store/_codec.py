@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from keyhinge import KeyManager
 
-__all__ = ["PLAIN", "UNREADABLE", "Adopted", "Codec", "Labels", "Plain"]
+__all__ = ["OR", "PLAIN", "UNREADABLE", "Adopted", "Codec", "Labels", "Plain"]
 
 Labels = tuple[Any, Any, Any]
 """Section, key id and version."""
@@ -24,6 +24,8 @@ PLAIN = "(plaintext)"
 """Stands for the section of values that aren't encrypted yet; no section is called so."""
 UNREADABLE = "(unreadable)"
 """Stands for the section of what is no encrypted value; no section is called so."""
+OR = " or "
+"""Stands between the sections that a value may be of, if its row doesn't tell."""
 
 
 @attrs.frozen

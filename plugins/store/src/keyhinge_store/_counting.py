@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
-from keyhinge_store._codec import PLAIN, UNREADABLE
+from keyhinge_store._codec import OR, PLAIN, UNREADABLE, Labels
 from keyhinge_store._layout import Layout, label_text
+from keyhinge_store._resolver import count_known
 
 __all__ = ["Counted", "LabelCount", "count_labels", "count_months", "snapshot"]
 
@@ -112,6 +113,9 @@ def count_labels(
     )
     rows = connection.execute(wanted).all()
     found = [_label_count(codec.labels_of(row[: len(names)]), row[-5:]) for row in rows]
+    if any(OR in each.section for each in found):
+        known = count_known(connection, layout)
+        found = [part for each in found for part in _told_apart(each, known)]
     return Counted(_merged(found), _empty(connection, layout))
 
 
@@ -166,6 +170,27 @@ def _label_count(labels: Sequence[Any], counts: Sequence[Any]) -> LabelCount:
     return LabelCount(
         section, key_id, version, int(values), oldest, int(undated), int(overdue), int(wrong)
     )
+
+
+def _told_apart(count: LabelCount, known: Mapping[Labels, int]) -> list[LabelCount]:
+    """Divide a group that may be of several sections into those that the ledger knows."""
+    parts = []
+    for name in count.section.split(OR) if OR in count.section else ():
+        sure = min(count.values, known.get((name, count.key_id, count.version), 0))
+        if sure:
+            # Their common `oldest` is right for one of them, and no later than the others'.
+            parts.append(
+                attrs.evolve(
+                    count,
+                    section=name,
+                    values=sure,
+                    undated=min(count.undated, sure),
+                    overdue=min(count.overdue, sure),
+                    contradicting=0,
+                )
+            )
+            count = attrs.evolve(count, values=count.values - sure)
+    return [*parts, count] if count.values else parts
 
 
 def _grouped(names: Iterable[sa.ColumnElement[Any]], layout: Layout) -> sa.Select[Any]:

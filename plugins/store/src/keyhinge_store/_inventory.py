@@ -17,7 +17,7 @@ from keyhinge import (
     SectionNotConfiguredError,
 )
 from keyhinge_store._about import SectionInfo, database_text, sections_of
-from keyhinge_store._codec import PLAIN
+from keyhinge_store._codec import OR, PLAIN
 from keyhinge_store._counting import Counted, LabelCount, count_labels, count_months
 from keyhinge_store._policy import BROKEN, NOT_KNOWN, cutoff, judge, key_age
 from keyhinge_store._runs._history import first_seen
@@ -257,16 +257,19 @@ def _table(name: str, counted: Counted, *, bound: bool) -> TableStatus:
 
 
 def _label(keys: KeyManager, current: KeyRef | None, table: str, count: LabelCount) -> LabelStatus:
-    own, encrypts = None, None
+    own: list[str] = []
+    encrypts: bool | None = None
     try:
-        own = keys.section_of(count.section)
-        encrypts = keys.capabilities(own).encrypts
+        # Where a row doesn't tell which of several sections made its value, there are several.
+        own = [keys.section_of(name) for name in count.section.split(OR)]
+        encrypts = all(keys.capabilities(name).encrypts for name in own)
     except SectionNotConfiguredError:
         encrypts = False if count.section == PLAIN else None
     stale: bool | None = True
-    if own == keys.primary:
+    if keys.primary in own:
         key = (count.key_id, count.version)
-        stale = None if current is None else key != (current.key_id, current.version)
+        here = current is not None and key == (current.key_id, current.version)
+        stale = None if current is None or (here and len(own) > 1) else not here
     return LabelStatus(
         section=count.section,
         key_id=count.key_id,
@@ -274,7 +277,7 @@ def _label(keys: KeyManager, current: KeyRef | None, table: str, count: LabelCou
         values=count.values,
         oldest=count.oldest,
         stale=stale,
-        configured=own is not None,
+        configured=bool(own),
         encrypts=encrypts,
         table=table,
         undated=count.undated,

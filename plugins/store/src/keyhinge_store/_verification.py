@@ -11,18 +11,21 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from keyhinge import Decrypt, KeyManager, OperationError
+from keyhinge import Decrypt, EncryptedValue, KeyManager, OperationError
 from keyhinge_store._codec import Adopted
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
-from keyhinge_store._layout import Layout, Row
+from keyhinge_store._layout import Key, Layout, Row
 from keyhinge_store._migrate._reader import Reader
 from keyhinge_store._migrate._report import SHOWN_FAILURES, RowFailure, Stop, stop_asked
+from keyhinge_store._resolver import Resolver
 from keyhinge_store._runs._verified import Checked, record_checks
 from keyhinge_store._stored import Column, Stored, columns_of
 from keyhinge_store._trial import open_items
 
 __all__ = ["VerifyReport", "verify"]
+
+_Known = Callable[[Sequence[tuple[Row, Decrypt]]], dict[Key, EncryptedValue]]
 
 _PAGE_ROWS = 1000
 _PAGE_BYTES = 8 * 1024 * 1024
@@ -95,8 +98,8 @@ def verify(
     for column in columns:
         run.begin(column.layout)
     interrupted, asked = False, stop_asked(stop)
-    for layout, rows in _pages(columns, keys, batch_size):
-        run.look_at(layout, rows)
+    for known, layout, rows in _pages(columns, keys, batch_size):
+        run.look_at(known, layout, rows)
         if on_progress is not None:
             on_progress(run.values, run.failed)
         if asked():
@@ -107,12 +110,13 @@ def verify(
 
 def _pages(
     columns: Sequence[Column], keys: KeyManager, batch_size: int
-) -> Iterator[tuple[Layout, list[Row]]]:
+) -> Iterator[tuple[_Known, Layout, list[Row]]]:
     for column in columns:
         layout = column.layout.for_keys(keys)
         pages = Reader(column.engine, layout, None, rows=batch_size, size=_PAGE_BYTES).pages()
+        known = partial(Resolver(layout).known, column.engine)
         while rows := guarded(partial(next, pages, None)):
-            yield layout, rows
+            yield known, layout, rows
 
 
 class _Verification:
@@ -130,7 +134,7 @@ class _Verification:
     def failed(self) -> int:
         return sum(each.failed for each in self._checks.values())
 
-    def look_at(self, layout: Layout, rows: list[Row]) -> None:
+    def look_at(self, known: _Known, layout: Layout, rows: list[Row]) -> None:
         checked = self.begin(layout)
         parsed: list[tuple[Row, Decrypt]] = []
         checked.values += len(rows)
@@ -144,7 +148,10 @@ class _Verification:
                     checked.plaintexts += 1
                 else:
                     parsed.append((row, item))
-        items = [item for _, item in parsed]
+        sure = guarded(partial(known, parsed))
+        items = [
+            Decrypt(sure.get(layout.key_of(row), item.value), item.context) for row, item in parsed
+        ]
         opened = open_items(layout.codec, items, self._keys.decrypt_many)
         for (row, _), (_, outcome) in zip(parsed, opened, strict=True):
             if outcome.error is not None:

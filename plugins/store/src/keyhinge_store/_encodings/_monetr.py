@@ -21,7 +21,7 @@ from keyhinge import (
     SectionNotConfiguredError,
 )
 from keyhinge_store._cells import exact
-from keyhinge_store._codec import UNREADABLE, Labels
+from keyhinge_store._codec import OR, UNREADABLE, Labels
 
 if TYPE_CHECKING:
     from keyhinge import KeyManager
@@ -212,7 +212,7 @@ class MonetrCodec:
         if shape not in _WORDS:
             return UNREADABLE, "", ""
         names = [name for name, each in self.sections if each == shape]
-        return " or ".join(names) or f"({shape})", key_id or "", number or ""
+        return OR.join(names) or f"({shape})", key_id or "", number or ""
 
     def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
         """Find rows with a key that hold neither Transit's text nor hexadecimal digits."""

@@ -1,6 +1,7 @@
 """Decrypt, encrypt, and prove that the result opens: the part that uses keys.
 
-No database is touched here, so no transaction can be open while a key service is waited for.
+Of the database at most the ledger is read here, and it is closed again before a key service is
+waited for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import attrs
+import sqlalchemy as sa
 
 from keyhinge import (
     AccessDeniedError,
@@ -26,9 +28,10 @@ from keyhinge import (
 )
 from keyhinge_store._codec import Adopted
 from keyhinge_store._layout import Row
-from keyhinge_store._migrate._patience import Patience, Wait
+from keyhinge_store._migrate._patience import Patience, Wait, patiently
 from keyhinge_store._migrate._plan import Plan
 from keyhinge_store._migrate._report import RowFailure, Tally
+from keyhinge_store._resolver import Resolver
 from keyhinge_store._trial import open_items
 
 __all__ = ["Change", "Converter", "KeysFailedError"]
@@ -80,6 +83,7 @@ class Converter:
         tally: Counts what the key services are asked.
         wait: Waits.
         patience: For how many seconds temporary errors of a batch are tried again.
+        engine: Where the ledger is, for rows that don't name their section.
     """
 
     def __init__(
@@ -91,7 +95,10 @@ class Converter:
         *,
         wait: Wait,
         patience: float,
+        engine: sa.Engine,
     ) -> None:
+        self._engine = engine
+        self._resolver = Resolver(plan.layout)
         self._keys = keys
         self._cold = cold
         self._plan = plan
@@ -106,7 +113,7 @@ class Converter:
         Raises:
             KeysFailedError: A key service doesn't answer, or refuses to encrypt at all.
         """
-        good = self._open(self._parse(rows))
+        good = self._open(self._told_apart(self._parse(rows)))
         sealed = self._seal(good)
         return self._verify(good, sealed)
 
@@ -123,6 +130,23 @@ class Converter:
             except OperationError as error:
                 self.failure(row, error)
         return parsed
+
+    def _told_apart(
+        self, parsed: Sequence[tuple[Row, Decrypt | Adopted]]
+    ) -> list[tuple[Row, Decrypt | Adopted]]:
+        """Let the ledger say where rows are that don't say it; leave out those that may stay."""
+        items = [(row, item) for row, item in parsed if isinstance(item, Decrypt)]
+        known = patiently(
+            lambda: self._resolver.known(self._engine, items), Patience(self._patience, self._wait)
+        )
+        found: list[tuple[Row, Decrypt | Adopted]] = []
+        for row, item in parsed:
+            value = known.get(self._plan.layout.key_of(row)) if known else None
+            if value is None:
+                found.append((row, item))
+            elif self._has_to_go(value):
+                found.append((row, Decrypt(value, item.context)))
+        return found
 
     def _open(self, parsed: Sequence[tuple[Row, Decrypt | Adopted]]) -> list[_Good]:
         items = [item for _, item in parsed if isinstance(item, Decrypt)]

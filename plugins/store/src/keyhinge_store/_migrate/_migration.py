@@ -171,7 +171,13 @@ class Migration:
         assert self._cold is not None  # noqa: S101 - batches are made while it is open
         tally = Tally(kept=self._rows)
         converter = Converter(
-            self._keys, self._cold, self.plan, tally, wait=self.wait, patience=self.patience
+            self._keys,
+            self._cold,
+            self.plan,
+            tally,
+            wait=self.wait,
+            patience=self.patience,
+            engine=self.engine,
         )
         return tally, converter
 

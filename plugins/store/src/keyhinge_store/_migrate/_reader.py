@@ -51,20 +51,25 @@ class Reader:
         self._is_sqlite = engine.dialect.name == "sqlite"
         self._statements: dict[tuple[_Kinds, _Kinds], sa.Select[Any]] = {}
 
-    def page(self, after: Key | None, last: Key | None = None) -> list[Row]:
+    def page(
+        self, after: Key | None, last: Key | None = None, *, connection: sa.Connection | None = None
+    ) -> list[Row]:
         """Read the page that begins behind a key, or the first one.
 
         Args:
             after: The key; None for the beginning of the table.
             last: The last key to read; None for the end of the table.
+            connection: Where to read, as in a transaction; a connection of its own if None.
 
         Raises:
             SQLAlchemyError: The database failed.
         """
+        if connection is None:
+            with self._engine.connect() as opened:
+                return self.page(after, last, connection=opened)
         statement = self._statement(after, last)
         given = {**_given("after", after), **_given("last", last)}
-        with self._engine.connect() as connection:
-            rows = connection.execute(statement, {**given, "size": self._size}).all()
+        rows = connection.execute(statement, {**given, "size": self._size}).all()
         return [tuple(row[:-1]) for row in rows]
 
     def pages(self) -> Iterator[list[Row]]:
