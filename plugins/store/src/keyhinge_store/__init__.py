@@ -69,6 +69,7 @@ from keyhinge_store._runs import (
 )
 from keyhinge_store._samples import Sample, SampleReport, samples
 from keyhinge_store._settings import StoreSettings
+from keyhinge_store._staged import StagedReport, abandon_staged, migrate_staged
 from keyhinge_store._store import SecretStore
 from keyhinge_store._stored import Stored
 from keyhinge_store._table import UtcDateTime, secrets_table
@@ -114,6 +115,7 @@ __all__ = [
     "SecretNotFoundError",
     "SecretStore",
     "SectionInfo",
+    "StagedReport",
     "StatusReport",
     "StoreError",
     "StoreSettings",
@@ -126,6 +128,7 @@ __all__ = [
     "UtcDateTime",
     "VerifyReport",
     "abandon",
+    "abandon_staged",
     "add_fence",
     "ages",
     "can_retire",
@@ -134,6 +137,7 @@ __all__ = [
     "fence_statements",
     "fences",
     "migrate",
+    "migrate_staged",
     "open_store",
     "open_stored",
     "open_tables",

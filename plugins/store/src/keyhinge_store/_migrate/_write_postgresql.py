@@ -65,6 +65,16 @@ class PostgresqlWriter:
             AlteredError: A trigger changed a value on its way. Nothing was written.
             SQLAlchemyError: The database failed or refused.
         """
+        connection = self._engine.connect().execution_options(isolation_level="READ COMMITTED")
+        with connection, connection.begin():
+            connection.execute(_LIMITS)
+            keys = self.write_in(connection, changes)
+            if also is not None:
+                also(connection, keys)
+        return keys
+
+    def write_in(self, connection: sa.Connection, changes: Sequence[Change]) -> set[Key]:
+        """Do what `write` does, in a transaction of the caller's."""
         read = zip(*(change.row for change in changes), strict=True)
         new = zip(*(change.cells for change in changes), strict=True)
         sent: dict[str, object] = {
@@ -73,16 +83,10 @@ class PostgresqlWriter:
         }
         if self._dated:
             sent["moment"] = now()
-        connection = self._engine.connect().execution_options(isolation_level="READ COMMITTED")
-        with connection, connection.begin():
-            connection.execute(_LIMITS)
-            written = connection.execute(self._statement, sent).all()
-            if not all(row[-1] for row in written):
-                raise AlteredError
-            keys = {tuple(row[:-1]) for row in written}
-            if also is not None:
-                also(connection, keys)
-        return keys
+        written = connection.execute(self._statement, sent).all()
+        if not all(row[-1] for row in written):
+            raise AlteredError
+        return {tuple(row[:-1]) for row in written}
 
 
 def _bytes(item: bytes) -> str:

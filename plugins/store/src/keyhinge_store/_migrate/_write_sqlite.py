@@ -52,20 +52,13 @@ class SqliteWriter:
             AlteredError: A trigger changed a value on its way. Nothing was written.
             SQLAlchemyError: The database failed or refused.
         """
-        moment = now().strftime("%Y-%m-%d %H:%M:%S.%f")
-        stamp = () if self._layout.encrypted_at is None else (moment,)
-        sent = [
-            (*change.cells, *stamp, *self._layout.key_of(change.row), *change.row)
-            for change in changes
-        ]
         # AUTOCOMMIT leaves the transaction to us: the driver's own BEGIN would take no lock yet.
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         with connection:
             self._be_patient(connection)
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
-                touched = connection.exec_driver_sql(self._statement, sent).rowcount
-                written = self._written(connection, changes, touched)
+                written = self.write_in(connection, changes)
                 if also is not None:
                     also(connection, written)
                 connection.exec_driver_sql("COMMIT")
@@ -73,6 +66,17 @@ class SqliteWriter:
                 _roll_back(connection)
                 raise
         return written
+
+    def write_in(self, connection: sa.Connection, changes: Sequence[Change]) -> set[Key]:
+        """Do what `write` does, in a transaction of the caller's."""
+        moment = now().strftime("%Y-%m-%d %H:%M:%S.%f")
+        stamp = () if self._layout.encrypted_at is None else (moment,)
+        sent = [
+            (*change.cells, *stamp, *self._layout.key_of(change.row), *change.row)
+            for change in changes
+        ]
+        touched = connection.exec_driver_sql(self._statement, sent).rowcount
+        return self._written(connection, changes, touched)
 
     def _written(
         self, connection: sa.Connection, changes: Sequence[Change], touched: int

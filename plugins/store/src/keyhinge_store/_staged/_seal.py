@@ -1,0 +1,77 @@
+"""Digests that only whoever holds the target's key can make or check.
+
+The value that a row holds may be a plaintext, and a plain digest of that would help to guess it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from keyhinge import NO_CONTEXT, Context, EncryptedValue, KeyManager
+from keyhinge_store._cells import in_json
+from keyhinge_store._layout import Layout, Row
+
+__all__ = ["Seal"]
+
+_SIZE = 32
+
+
+class Seal:
+    """Makes digests of rows, and of what is staged for them.
+
+    Args:
+        secret: The key of the digests.
+        layout: The table. Another mapping of it makes other digests.
+        target: The section that values are staged for.
+    """
+
+    def __init__(self, secret: bytes, layout: Layout, target: str) -> None:
+        codec = layout.codec
+        parts = [target, layout.name, codec.encoding, codec.columns, layout.columns]
+        self._hmac = hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256)
+
+    @classmethod
+    def make(cls, keys: KeyManager, layout: Layout, target: str) -> str:
+        """Make a new secret; give it encrypted by the target.
+
+        Raises:
+            OperationError: The target can't encrypt.
+        """
+        context = _context(layout)
+        return keys.encrypt(os.urandom(_SIZE), context=context, section=target).to_text()
+
+    @classmethod
+    def open(cls, text: str, keys: KeyManager, layout: Layout, target: str) -> Seal:
+        """Open what `make` gave.
+
+        Raises:
+            OperationError: The target can't decrypt it.
+        """
+        value = EncryptedValue.from_text(text)
+        return cls(keys.decrypt(value, context=_context(layout)), layout, target)
+
+    def of_row(self, row: Row) -> str:
+        """Give the digest of a row, with everything that a write is guarded with."""
+        return self._of("row", [[type(part).__name__, in_json(part)] for part in row])
+
+    def of_staged(self, parts: Sequence[str | None]) -> str:
+        """Give the digest of what is staged."""
+        return self._of("staged", parts)
+
+    def _of(self, what: str, parts: Any) -> str:
+        made = self._hmac.copy()
+        made.update(json.dumps([what, parts], default=str).encode())
+        return made.hexdigest()
+
+    def __repr__(self) -> str:
+        return "<Seal>"
+
+
+def _context(layout: Layout) -> Context:
+    # What monetr's own keys can do without, ours must do without in its table, too.
+    return {"staging": layout.name} if layout.codec.bound else NO_CONTEXT

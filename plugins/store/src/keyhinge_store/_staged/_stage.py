@@ -1,0 +1,368 @@
+"""One column's part: new values are made for its rows, and put into the side table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+
+from keyhinge import Decrypt, KeyManager, KeyRef, OperationError
+from keyhinge_store._errors import MigrationError
+from keyhinge_store._layout import Key, Row
+from keyhinge_store._migrate._capacity import is_bounded, longest, refuse_narrow
+from keyhinge_store._migrate._convert import Change, Converter, KeysFailedError
+from keyhinge_store._migrate._flow import Flow
+from keyhinge_store._migrate._patience import Patience, patiently
+from keyhinge_store._migrate._plan import Plan, count_matching
+from keyhinge_store._migrate._preflight import preflight
+from keyhinge_store._migrate._price import kms_price
+from keyhinge_store._migrate._reader import Reader
+from keyhinge_store._migrate._report import OnProgress, Progress, Tally
+from keyhinge_store._migrate._work import TooManyFailuresError
+from keyhinge_store._runs._transact import transaction
+from keyhinge_store._staged._report import StagedReport
+from keyhinge_store._staged._seal import Seal
+from keyhinge_store._staged._shelf import Shelf, Staged, Staging, read_staging, start
+from keyhinge_store._stored import Column
+
+__all__ = ["Options", "Stage", "Waiter"]
+
+T = TypeVar("T")
+
+_PAGE_BYTES = 4 * 1024 * 1024
+_IN_FLIGHT = 3
+_SQLITE_PAUSE = 0.01
+
+
+@attrs.frozen
+class Options:
+    """How new values are made."""
+
+    batch_size: int
+    patience: float
+    max_errors: int | None
+    on_progress: OnProgress | None
+    stop: Callable[[], bool]
+
+
+class Waiter:
+    """Waits, and knows whether somebody asked to stop.
+
+    Args:
+        stop: Tells that.
+    """
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self._stop = stop
+        self.interrupted = False
+
+    def __call__(self, seconds: float) -> bool:
+        """Wait, in small steps; False if there was such a request."""
+        end = time.monotonic() + seconds
+        while True:
+            if self._stop():
+                self.interrupted = True
+                return False
+            rest = end - time.monotonic()
+            if rest <= 0:
+                return True
+            time.sleep(min(rest, 0.1))
+
+
+@attrs.define
+class _Batch:
+    """The rows of a page that have no new value yet.
+
+    Attributes:
+        looked: How many rows the page has.
+        fitting: How many of them have one already.
+        rows: The others.
+        tally: What became of them.
+        converter: Converts them.
+        changes: What it made of them.
+    """
+
+    looked: int
+    fitting: int
+    rows: list[Row]
+    tally: Tally
+    converter: Converter
+    changes: list[Change] = attrs.field(factory=list)
+
+
+class Stage:
+    """Prepares the rows of a column.
+
+    Args:
+        column: Where the values are.
+        keys: Decrypts and encrypts.
+        cold: Opened apart from `keys`, to prove that new values open.
+        plan: What is moved where.
+        options: How.
+        wait: Waits.
+
+    Attributes:
+        failed: The rows that can't be prepared, and the digests of what they held.
+    """
+
+    def __init__(
+        self,
+        column: Column,
+        keys: KeyManager,
+        cold: KeyManager,
+        plan: Plan,
+        *,
+        options: Options,
+        wait: Waiter,
+    ) -> None:
+        self.engine = column.engine
+        self.plan = plan
+        self.layout = plan.layout
+        self.warnings: tuple[str, ...] = ()
+        self.matched = 0
+        self.failed: dict[Key, str] = {}
+        self._keys = keys
+        self._cold = cold
+        self._options = options
+        self._wait = wait
+        self._tally = Tally()
+        self._ready = self._made = 0
+        self._shelf: Shelf | None = None
+        self._samples: dict[tuple[str, KeyRef], tuple[Row, Staged]] = {}
+        self.reader = Reader(
+            column.engine,
+            plan.layout,
+            plan.condition,
+            rows=options.batch_size,
+            size=_PAGE_BYTES,
+        )
+
+    @property
+    def staging_id(self) -> str:
+        """What tells this preparation from the next one."""
+        return self.shelf.staging_id
+
+    @property
+    def shelf(self) -> Shelf:
+        """The side table's part for this column."""
+        assert self._shelf is not None  # noqa: S101 - `look` comes first
+        return self._shelf
+
+    def look(self) -> None:
+        """Count the rows, and see whether the table can hold new values at all.
+
+        Raises:
+            MigrationError: It can't.
+            SQLAlchemyError: The database failed.
+        """
+
+        def look() -> tuple[int, tuple[str, ...], list[Row]]:
+            with self.engine.connect() as connection:
+                found = preflight(connection, self.layout, writing=True)
+                rows = longest(connection, self.plan) if is_bounded(self.layout) else []
+                return count_matching(connection, self.plan), found, rows
+
+        self.matched, self.warnings, rows = self.patiently(look)
+        if rows:
+            refuse_narrow(self.layout, rows, self._converter(Tally()).convert)
+
+    def begin(self) -> None:
+        """Start the preparation, or join the one under way.
+
+        Raises:
+            MigrationError: Values are being prepared for another section.
+            KeysFailedError: The target can't encrypt.
+            SQLAlchemyError: The database failed.
+        """
+        target = self.plan.target
+        staging = self.patiently(self._read)
+        try:
+            if staging is None:
+                seal = Seal.make(self._keys, self.layout, target)
+                staging = self.patiently(lambda: start(self.engine, self.layout, target, seal))
+            if staging.target != target:
+                msg = (
+                    f"new values of {self.layout.name} are prepared for {staging.target!r}, not "
+                    f"for {target!r}. Swap them in (--swap), or drop them first (--abandon)"
+                )
+                raise MigrationError(msg)
+            seal_of_ours = Seal.open(staging.seal, self._keys, self.layout, target)
+        except OperationError as error:
+            raise KeysFailedError(error) from None
+        self._shelf = Shelf(self.layout, staging, seal_of_ours)
+
+    def refresh(self) -> bool:
+        """Go once through the table, and make the new values that are missing.
+
+        Returns:
+            Whether it came to the end; False if it was asked to stop.
+
+        Raises:
+            KeysFailedError: The keys can't go on.
+            TooManyFailuresError: Too many rows failed.
+            StagingEndedError: Somebody else has ended the preparation.
+            SQLAlchemyError: The database can't go on.
+        """
+        self._tally.start_sweep(self._tally.sweeps + 1)
+        self._ready = 0
+        self.failed.clear()
+        self._samples.clear()
+        pause = _SQLITE_PAUSE if self.engine.dialect.name == "sqlite" else 0.0
+        after: Key | None = None
+        with Flow(
+            self._convert, self._passed, self._put, converting=_IN_FLIGHT, threaded=False
+        ) as flow:
+            while rows := self._page(after):
+                after = self.layout.key_of(rows[-1])
+                batch = self._batch(rows)
+                flow.submit(batch)
+                if not self._wait(pause if batch.rows else 0.0):
+                    flow.stop()
+                    return False
+            flow.drain()
+        return True
+
+    def prove(self) -> None:
+        """Open one of the values that were there already, for each key and version.
+
+        They may have been made days ago.
+
+        Raises:
+            MigrationError: One doesn't open any more.
+            KeysFailedError: The key service doesn't answer.
+        """
+        for row, staged in self._samples.values():
+            item = Decrypt(staged.value(self.layout), self.layout.context_of(row))
+            error = self._cold.decrypt_many([item])[0].error
+            if error is not None and error.retryable:
+                raise KeysFailedError(error)
+            if error is not None:
+                msg = (
+                    "a value that was prepared doesn't open any more, so nothing was changed: "
+                    f"{error}. Drop what is prepared (--abandon), and prepare again"
+                )
+                raise MigrationError(msg)
+
+    def report(self) -> StagedReport:
+        """Say how far it is."""
+        return StagedReport(
+            state="prepared",
+            target=self.plan.target,
+            rows=self.plan.rows,
+            matched=self.matched,
+            ready=self._ready,
+            made=self._made,
+            failed=self._tally.failed,
+            failures=tuple(self._tally.failures),
+            calls=self._tally.calls,
+            price=kms_price(self._keys, self._tally.calls),
+            interrupted=self._wait.interrupted,
+            duration=self._tally.elapsed,
+            table=self.layout.table.fullname,
+            warnings=self.warnings,
+        )
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Ask the database, for as long as the options say."""
+        return patiently(call, Patience(self._options.patience, self._wait))
+
+    def _read(self) -> Staging | None:
+        with self.engine.connect() as connection:
+            return read_staging(connection, self.layout.name)
+
+    def _page(self, after: Key | None) -> list[Row]:
+        return self.patiently(lambda: self.reader.page(after))
+
+    def _batch(self, rows: list[Row]) -> _Batch:
+        def look() -> dict[Key, Staged]:
+            with self.engine.connect() as connection:
+                return self.shelf.fitting(connection, rows)
+
+        there = self.patiently(look)
+        rest = []
+        for row in rows:
+            staged = there.get(self.layout.key_of(row))
+            if staged is None:
+                rest.append(row)
+            elif staged.cells is not None:
+                name = staged.section, KeyRef(staged.key_id, staged.version)
+                self._samples.setdefault(name, (row, staged))
+        tally = Tally(kept=len(rest))
+        return _Batch(len(rows), len(there), rest, tally, self._converter(tally))
+
+    def _converter(self, tally: Tally) -> Converter:
+        return Converter(
+            self._keys,
+            self._cold,
+            self.plan,
+            tally,
+            wait=self._wait,
+            patience=self._options.patience,
+            engine=self.engine,
+        )
+
+    def _convert(self, batch: _Batch) -> None:
+        if batch.rows:
+            batch.changes = batch.converter.convert(batch.rows)
+            self._tally.add_calls(batch.tally)
+
+    def _put(self, batch: _Batch) -> None:
+        staged = self._made_of(batch)
+
+        def put() -> None:
+            with transaction(self.engine) as connection:
+                self.shelf.hold(connection)
+                self.shelf.put(connection, staged)
+
+        if staged:
+            self.patiently(put)
+        self._made += len(batch.changes)
+        self._ready += batch.fitting + len(staged)
+
+    def _made_of(self, batch: _Batch) -> dict[Key, Staged]:
+        """Give what is to be put on the shelf; rows that failed are remembered beside it."""
+        layout, shelf = self.layout, self.shelf
+        failed = [failure.key for failure in batch.tally.failures]
+        changes = {layout.key_of(change.row): change for change in batch.changes}
+        staged = {}
+        for row in batch.rows:
+            key, change = layout.key_of(row), changes.get(layout.key_of(row))
+            if change is not None:
+                value = change.value
+                labels = (value.section, value.key_id, value.version)
+                staged[key] = Staged(shelf.of_row(row), change.cells, *labels)
+            elif failed and layout.shown_key(row) in failed:
+                self.failed[key] = shelf.of_row(row)
+            else:  # it was at the target already, which its columns didn't say
+                staged[key] = Staged(shelf.of_row(row), None)
+        return staged
+
+    def _passed(self, batch: _Batch) -> None:
+        tally = self._tally
+        tally.add_written(batch.tally)
+        tally.add_converted(batch.tally, batch.looked)
+        if self._options.on_progress is not None:
+            self._options.on_progress(self._progress())
+        most = self._options.max_errors
+        if most is not None and tally.failed > most:
+            raise TooManyFailuresError
+
+    def _progress(self) -> Progress:
+        tally, ready = self._tally, self._ready
+        pace = tally.done / tally.elapsed if tally.elapsed > 0 else 0.0
+        return Progress(
+            sweep=tally.sweeps,
+            matched=self.matched,
+            done=tally.done,
+            moved=ready,
+            failed=tally.failed,
+            elapsed=tally.elapsed,
+            rate=pace,
+            table=self.layout.table.fullname,
+            all_matched=self.matched,
+            all_moved=ready,
+            all_failed=tally.failed,
+            time_left=max(0, self.matched - tally.done) / pace if pace > 0 else None,
+        )
