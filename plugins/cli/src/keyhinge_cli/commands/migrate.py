@@ -15,6 +15,7 @@ from keyhinge_cli._plugins import plugin
 from keyhinge_cli._progress import progress
 from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._signals import Stop, stoppable
+from keyhinge_cli._staged import check_staged, is_monetrs, run_staged, staged_options
 from keyhinge_cli._text import count
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ _STOPPING = (
     "stopping after this batch; what is moved stays moved (a second signal ends at once, which "
     "loses nothing either)"
 )
+
+_HALF_MOVED = (
+    "monetr decrypts every row with the one provider that it is configured for, so it can't read "
+    "this table while it is half moved. Stop it first, or prepare the values with --staged"
+)
+_STAGED = ("staged", "swap", "abandon", "leave_failed", "while_connected", "lock_seconds")
 
 _Move = Callable[..., "MigrationReport"]
 
@@ -85,9 +92,12 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--not-primary", is_flag=True, help="Let --to be another section than the primary.")
 @click.option("--allow-plaintext", is_flag=True, help="Let --to be one that doesn't encrypt.")
 @_common
+@staged_options
+@click.pass_context
 @pass_invocation
 def migrate(
     invocation: Invocation,
+    context: click.Context,
     /,
     *,
     source: tuple[str, ...],
@@ -102,7 +112,18 @@ def migrate(
     Applications go on reading and writing meanwhile. It can be stopped at any time, by Ctrl-C or
     SIGTERM, and run again to go on. Started several times, on any machines, with PostgreSQL the
     processes share the work. Each new value is opened once more before it is written.
+
+    With --staged the new values are prepared beside the table, which stays as it is until
+    `--staged --swap` puts all of them into it in one transaction.
     """
+    staged = {name: how.pop(name) for name in _STAGED}
+    if check_staged(context):
+        names = ("batch_size", "patience", "max_errors")
+        staged |= {name: how[name] for name in names}
+        staged |= {"target": target, "allow_plaintext": allow_plaintext}
+        del staged["staged"]
+        run_staged(invocation, allow_empty=allow_empty, **staged)
+        return
     options = {
         "source": source or None,
         "target": target,
@@ -110,7 +131,7 @@ def migrate(
         "allow_plaintext": allow_plaintext,
         **how,
     }
-    _run(invocation, plugin("store").migrate, options, allow_empty=allow_empty)
+    _run(invocation, plugin("store").migrate, options, allow_empty=allow_empty, mixing=True)
 
 
 @click.command("rewrap", cls=Command, short_help="Bring stored values to the newest key version.")
@@ -134,7 +155,12 @@ def rewrap(
 
 
 def _run(
-    invocation: Invocation, move: _Move, options: dict[str, Any], *, allow_empty: bool
+    invocation: Invocation,
+    move: _Move,
+    options: dict[str, Any],
+    *,
+    allow_empty: bool,
+    mixing: bool = False,
 ) -> None:
     out = invocation.out
     stopped: Exception | None = None
@@ -144,6 +170,8 @@ def _run(
         stoppable(lambda: out.urgent(_STOPPING)) as stop,
         progress(out) as on_progress,
     ):
+        if mixing and not options["dry_run"] and is_monetrs(store):
+            out.warn(_HALF_MOVED, code="cli.monetr-half-moved")
         try:
             report = move(store, keys, **options, stop=stop, on_progress=on_progress)
         except plugin("store").MigrationStoppedError as error:

@@ -113,7 +113,7 @@ def migrate_staged(
     options = Options(batch_size, patience, max_errors, on_progress, asked)
     columns = columns_of(store)
     under_way = [at_the_start(partial(_staging, column), patience) for column in columns]
-    target = _target(target, keys, columns, under_way, swapping=swap)
+    target = _target(target, keys, columns, under_way, swapping=swap, plain=allow_plaintext)
     plans = _plans(columns, keys, target, patience, allow_plaintext=allow_plaintext)
     with keys.clone() as cold:
         wait = Waiter(asked)
@@ -294,6 +294,7 @@ def _target(
     under_way: Sequence[Staging | None],
     *,
     swapping: bool,
+    plain: bool,
 ) -> str:
     if swapping:
         for column, staging in zip(columns, under_way, strict=True):
@@ -305,6 +306,11 @@ def _target(
                 )
                 raise MigrationError(msg)
     targets = dict.fromkeys(staging.target for staging in under_way if staging is not None)
+    if target is None and not targets and not keys.capabilities().encrypts and not plain:
+        msg = (
+            f"which section is to be moved to? (--to) The primary, {keys.primary!r}, doesn't encrypt"
+        )
+        raise MigrationError(msg)
     if target is None:
         target = next(iter(targets), keys.primary)
     for other in targets:
