@@ -6,13 +6,17 @@ The servers are shared by the tests of one process. Keys, users and roles have n
 from __future__ import annotations
 
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
+from tests.integration._monetr import Rules, fill
 from tests.services.moto import ACCESS_KEY, REGION, SECRET_KEY, Moto
 
+from keyhinge import KeyManager
 from keyhinge_local import keyfile
 
 if TYPE_CHECKING:
@@ -135,3 +139,75 @@ def sections(
         "openbao": bao_section("openbao", derived=True),
         "local": local_section,
     }
+
+
+@pytest.fixture
+def monetr_sections(
+    aws_section: Settings, bao_section: Callable[..., Settings]
+) -> dict[str, Settings]:
+    """A section of each kind that monetr knows, and a second one of Transit."""
+    return {
+        "plaintext": {},
+        "vault": bao_section("vault"),
+        "aws": aws_section,
+        "vault-two": bao_section("vault"),
+    }
+
+
+@pytest.fixture
+def monetr_keys(monetr_sections: dict[str, Settings]) -> Iterator[Callable[..., KeyManager]]:
+    """Opens KeyManagers: `monetr_keys("aws")`, `monetr_keys("vault", without=())`."""
+    opened: list[KeyManager] = []
+
+    def make(primary: str, without: tuple[str, ...] = ("vault-two",)) -> KeyManager:
+        chosen = {name: block for name, block in monetr_sections.items() if name not in without}
+        config = {"keyManagement": {"provider": primary, **chosen}}
+        opened.append(KeyManager.open(config, environ={}))
+        return opened[-1]
+
+    yield make
+    for keys in opened:
+        keys.close()
+
+
+@pytest.fixture
+def monetr_rules(
+    bao: Bao, moto: Moto, monetr_sections: dict[str, Settings]
+) -> Iterator[Callable[[str], Rules]]:
+    """Gives monetr's rules under a provider: `monetr_rules("aws")`."""
+    client = moto.client()
+    name, arn = monetr_sections["vault"]["keyID"], monetr_sections["aws"]["keyID"]
+
+    def from_transit(key: str, text: str) -> str:
+        answer = bao.api("POST", f"transit/decrypt/{key}", {"ciphertext": text})
+        return b64decode(answer["data"]["plaintext"]).decode()
+
+    def to_transit(value: str) -> tuple[str, str | None]:
+        body = {"plaintext": b64encode(value.encode()).decode()}
+        answer = bao.api("POST", f"transit/encrypt/{name}", body)
+        return answer["data"]["ciphertext"], name
+
+    def from_kms(key: str, text: str) -> str:
+        blob: bytes = client.decrypt(KeyId=key, CiphertextBlob=bytes.fromhex(text))["Plaintext"]
+        return blob.decode()
+
+    def to_kms(value: str) -> tuple[str, str | None]:
+        blob: bytes = client.encrypt(KeyId=arn, Plaintext=value.encode())["CiphertextBlob"]
+        return blob.hex(), arn
+
+    made = {
+        "plaintext": Rules("plaintext", lambda _, text: text, lambda value: (value, None)),
+        "vault": Rules("vault", from_transit, to_transit),
+        "aws": Rules("aws", from_kms, to_kms),
+    }
+    yield lambda provider: made[provider]
+    client.close()
+
+
+@pytest.fixture
+def monetr(database_url: str) -> Iterator[sa.Engine]:
+    """monetr's table in a database of its own, with plaintexts."""
+    made = sa.create_engine(database_url)
+    fill(made)
+    yield made
+    made.dispose()

@@ -34,8 +34,7 @@ from keyhinge_store._staged._others import refuse_others
 from keyhinge_store._staged._report import StagedReport, add_up
 from keyhinge_store._staged._shelf import Staging, drop, read_staging
 from keyhinge_store._staged._stage import Options, Stage, Waiter
-from keyhinge_store._staged._swap import MisfitError, Swapped, find_swapped
-from keyhinge_store._staged._swap import swap as swap_in
+from keyhinge_store._staged._swap import MisfitError, Swapped, find_swapped, swap_in
 from keyhinge_store._staged._tables import STAGING
 from keyhinge_store._stored import Column, Stored, columns_of
 
@@ -123,7 +122,7 @@ def migrate_staged(
         ]
         work = _Work(columns, stages, wait)
         if not swap:
-            return work.stopping(work.prepare)
+            return work.stopping(partial(work.prepare, going_on=any(under_way)))
         if alone:
             refuse_others(columns[0].engine)
         again = partial(work.swap, leave_failed=leave_failed, seconds=lock_seconds, alone=alone)
@@ -198,14 +197,21 @@ class _Work:
         msg = f"{trouble}. {state}"
         raise MigrationStoppedError(msg, report=self._report(), retryable=retryable)
 
-    def prepare(self) -> StagedReport:
-        """Make the new values that are missing."""
-        self._begin()
-        self._refresh()
+    def prepare(self, *, going_on: bool) -> StagedReport:
+        """Make the new values that are missing.
+
+        Args:
+            going_on: Whether a preparation is under way.
+        """
+        self._look()
+        if going_on or any(stage.matched for stage in self._stages):
+            self._begin()
+            self._refresh()
         return self._report()
 
     def swap(self, *, leave_failed: bool, seconds: float, alone: bool) -> StagedReport:
         """Make the new values that are missing, and swap all of them in."""
+        self._look()
         self._begin()
         for tries in range(1, _TRIES + 1):
             if not self._refresh() or (not leave_failed and any(s.failed for s in self._stages)):
@@ -240,9 +246,12 @@ class _Work:
             self._unknown = True
             raise
 
-    def _begin(self) -> None:
-        for column, stage in zip(self._columns, self._stages, strict=True):
+    def _look(self) -> None:
+        for stage in self._stages:
             stage.look()
+
+    def _begin(self) -> None:
+        for column in self._columns:
             if isinstance(column, MappedColumn):
                 column.pin()
         create_state_tables(self._columns[0].engine)
@@ -307,9 +316,7 @@ def _target(
                 raise MigrationError(msg)
     targets = dict.fromkeys(staging.target for staging in under_way if staging is not None)
     if target is None and not targets and not keys.capabilities().encrypts and not plain:
-        msg = (
-            f"which section is to be moved to? (--to) The primary, {keys.primary!r}, doesn't encrypt"
-        )
+        msg = f"name the section to move to (--to): the primary, {keys.primary!r}, doesn't encrypt"
         raise MigrationError(msg)
     if target is None:
         target = next(iter(targets), keys.primary)

@@ -32,7 +32,9 @@ class Seal:
 
     def __init__(self, secret: bytes, layout: Layout, target: str) -> None:
         codec = layout.codec
-        parts = [target, layout.name, codec.encoding, codec.columns, layout.columns]
+        place = [layout.label, layout.column_label, layout.key, layout.columns]
+        context = [layout.bound, layout.bound_columns]
+        parts = [target, place, context, codec.encoding, codec.columns]
         self._hmac = hmac.new(secret, json.dumps(parts).encode(), hashlib.sha256)
 
     @classmethod

@@ -21,7 +21,7 @@ from keyhinge_store._runs._transact import clock, moment_of, own_transaction, tr
 from keyhinge_store._staged._shelf import Staged, drop
 from keyhinge_store._staged._stage import Stage
 
-__all__ = ["MisfitError", "Swapped", "find_swapped", "swap"]
+__all__ = ["MisfitError", "Swapped", "find_swapped", "swap_in"]
 
 
 class MisfitError(Exception):
@@ -53,7 +53,7 @@ class Swapped:
     dropped: int
 
 
-def swap(stages: Sequence[Stage], *, leave_failed: bool, seconds: float) -> list[Swapped]:
+def swap_in(stages: Sequence[Stage], *, leave_failed: bool, seconds: float) -> list[Swapped]:
     """Swap everything in, in one transaction. No key service is asked in it.
 
     Args:
