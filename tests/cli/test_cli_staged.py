@@ -142,6 +142,7 @@ def test_plaintext(app, run) -> None:
         (["--staged", "--from", "local"], "--from doesn't go with --staged"),
         (["--staged", "--dry-run"], "--dry-run doesn't go with --staged"),
         (["--staged", "--not-primary"], "--not-primary doesn't go with --staged"),
+        (["--staged", "--monetr-stopped"], "--monetr-stopped doesn't go with --staged"),
         (["--staged", "--leave-failed"], "--leave-failed goes with --swap"),
         (["--staged", "--abandon", "--while-connected"], "--while-connected goes with --swap"),
     ],
@@ -159,11 +160,13 @@ def test_an_empty_table(app, run) -> None:
     assert run("migrate", "--staged", "--to", "second", "--allow-empty").code == 0
 
 
-def test_a_table_of_monetrs_is_warned_about(app, run) -> None:
-    """Moved row by row, monetr couldn't read it meanwhile."""
+def test_a_table_of_monetrs_in_place(app, run) -> None:
+    """Moved row by row, monetr couldn't read it meanwhile: so it has to be stopped."""
     app.project.sections("plaintext", SECTIONS, MONETR)
     app.execute("UPDATE tokens SET secret = 'a token'")
     done = run("migrate", "--allow-plaintext")
-    assert "prepare the values with --staged" in done.err
-    done = run("migrate", "--allow-plaintext", "--dry-run")
-    assert "--staged" not in done.err
+    assert done.code == 2
+    for option in ("--staged", "--monetr-stopped"):
+        assert option in done.err
+    assert run("migrate", "--allow-plaintext", "--dry-run").code == 0
+    assert run("migrate", "--allow-plaintext", "--monetr-stopped").code == 0

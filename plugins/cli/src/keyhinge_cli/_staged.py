@@ -31,7 +31,8 @@ _UNFIT = {
     "dry_run": "preparing changes nothing in the table",
     "retry_failed": "preparing again tries what failed before",
     "max_sweeps": "there is one sweep",
-    "rate": "it isn't built in here",
+    "rate": "there is no limit on speed here",
+    "monetr_stopped": "monetr is stopped before the swap",
 }
 _NEEDED = ("swap", "abandon", "leave_failed", "while_connected", "lock_seconds")
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyhinge_cli._exit import NOTHING, PARTLY, TEMPORARY, UNSETTLED, code_of, finish
+from keyhinge_cli._exit import (
+    NOTHING,
+    PARTLY,
+    TEMPORARY,
+    UNSETTLED,
+    USAGE,
+    CliError,
+    code_of,
+    finish,
+)
 from keyhinge_cli._failures import show_failures
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
@@ -27,8 +36,9 @@ _STOPPING = (
 )
 
 _HALF_MOVED = (
-    "monetr decrypts every row with the one provider that it is configured for, so it can't read "
-    "this table while it is half moved. Stop it first, or prepare the values with --staged"
+    "monetr decrypts every row with the one provider that it is configured for, so it couldn't "
+    "read this table while it is half moved. Prepare the values beside it (--staged), or stop "
+    "monetr and say so (--monetr-stopped)"
 )
 _STAGED = ("staged", "swap", "abandon", "leave_failed", "while_connected", "lock_seconds")
 
@@ -91,6 +101,11 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--to", "target", metavar="SECTION", help="Move to it; to the primary if missing.")
 @click.option("--not-primary", is_flag=True, help="Let --to be another section than the primary.")
 @click.option("--allow-plaintext", is_flag=True, help="Let --to be one that doesn't encrypt.")
+@click.option(
+    "--monetr-stopped",
+    is_flag=True,
+    help="Move the rows of a table of monetr's in place; it can't read it meanwhile.",
+)
 @_common
 @staged_options
 @click.pass_context
@@ -105,6 +120,7 @@ def migrate(
     not_primary: bool,
     allow_plaintext: bool,
     allow_empty: bool,
+    monetr_stopped: bool,
     **how: Any,
 ) -> None:
     """Bring the stored values of other sections to the primary section, or to another one.
@@ -131,7 +147,8 @@ def migrate(
         "allow_plaintext": allow_plaintext,
         **how,
     }
-    _run(invocation, plugin("store").migrate, options, allow_empty=allow_empty, mixing=True)
+    move, mixing = plugin("store").migrate, not monetr_stopped
+    _run(invocation, move, options, allow_empty=allow_empty, mixing=mixing)
 
 
 @click.command("rewrap", cls=Command, short_help="Bring stored values to the newest key version.")
@@ -171,7 +188,7 @@ def _run(
         progress(out) as on_progress,
     ):
         if mixing and not options["dry_run"] and is_monetrs(store):
-            out.warn(_HALF_MOVED, code="cli.monetr-half-moved")
+            raise CliError(_HALF_MOVED, USAGE)
         try:
             report = move(store, keys, **options, stop=stop, on_progress=on_progress)
         except plugin("store").MigrationStoppedError as error:
