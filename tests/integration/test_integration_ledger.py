@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tests.integration._monetr import COUNT, MAPPING, VALUES
 
 from keyhinge import KeyManager
-from keyhinge_store import MappedColumn, migrate, status, verify
+from keyhinge_store import MappedColumn, migrate, samples, status, verify
 
 if TYPE_CHECKING:
     from tests.vault._openbao import Bao, Relay
@@ -121,6 +121,13 @@ def test_verify_and_status_ask_nobody_twice(halved: MappedColumn, mounts: Mounts
     }
     assert (report.not_configured, report.stale) == (0, HALF)
     assert mounts.asked() == (0, 0)
+
+
+def test_check_opens_one_of_them(halved: MappedColumn) -> None:
+    for sections in (None, ["one"], ["two"]):
+        [sample] = samples(halved, sections=sections).samples
+        assert (sample.values, sample.configured, sample.ok) == (COUNT, True, True)
+    assert not samples(halved, sections=["plaintext"]).samples
 
 
 def test_a_migration_leaves_alone_what_is_there(halved: MappedColumn, mounts: Mounts) -> None:

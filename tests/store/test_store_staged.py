@@ -23,7 +23,7 @@ from keyhinge_store import (
     runs,
     verify,
 )
-from keyhinge_store._staged import _engine as engine_module
+from keyhinge_store._staged import _work as work_module
 from keyhinge_store._staged._swap import swap_in
 
 only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -74,7 +74,7 @@ def put(column: MappedColumn, number: int, value: str) -> None:
             )
 
 
-def everything(column: MappedColumn) -> dict[int, str]:
+def opened(column: MappedColumn) -> dict[int, str]:
     with column.engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT * FROM tokens")).mappings().all()
     return {row["account_id"]: (column.decrypt(dict(row)) or b"").decode() for row in rows}
@@ -115,7 +115,7 @@ class TestPreparing:
         assert sections(database) == {"two": COUNT}
         expected = {**written(), 3: "changed", COUNT: "new"}
         del expected[5]
-        assert everything(column) == expected
+        assert opened(column) == expected
         assert verify(column, open_keys("two")).opened == COUNT
 
     def test_what_the_swap_still_has_to_make(self, column, database) -> None:
@@ -124,7 +124,7 @@ class TestPreparing:
         put(column, 3, "changed")
         report = migrate_staged(column, swap=True)
         assert (report.made, report.swapped) == (1, COUNT)
-        assert everything(column) == {**written(), 3: "changed"}
+        assert opened(column) == {**written(), 3: "changed"}
 
     def test_it_can_be_stopped(self, column) -> None:
         stop = threading.Event()
@@ -183,6 +183,34 @@ class TestPreparing:
         report = migrate_staged(column, target="two", max_errors=4)
         assert (report.failed, report.ready, report.complete) == (4, COUNT - 4, False)
 
+    def test_two_at_once(self, column, database, open_keys) -> None:
+        """They do some of the work twice, and that is all."""
+        others = [MappedColumn(database.url, open_keys("one"), MAPPING) for _ in range(2)]
+        reports: list[StagedReport] = []
+
+        def prepare(each: MappedColumn) -> None:
+            reports.append(migrate_staged(each, target="two", batch_size=3))
+
+        threads = [threading.Thread(target=prepare, args=(each,)) for each in others]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for each in others:
+            each.close()
+        assert [report.ready for report in reports] == [COUNT, COUNT]
+        report = migrate_staged(column, swap=True)
+        assert (report.swapped, report.made) == (COUNT, 0)
+        assert opened(column) == written()
+
+    def test_the_stores_own_table(self, store, open_keys, fill, everything) -> None:
+        secrets = fill(store, 100)
+        assert migrate_staged(store, open_keys("two"), batch_size=30).ready == 100
+        report = migrate_staged(store, open_keys("two"), swap=True)
+        assert (report.state, report.swapped, report.table) == ("swapped", 100, "secrets")
+        assert everything(store) == secrets
+        assert {info.section for info in store.list()} == {"two"}
+
 
 class TestSideTable:
     def test_it_says_nothing_about_a_plaintext(self, column, database, open_keys) -> None:
@@ -199,7 +227,7 @@ class TestSideTable:
         assert "value-1" not in shelf
         for guess in (b"value-1", secret.encode()):
             assert hashlib.sha256(guess).hexdigest() not in shelf
-        assert everything(column) == written()
+        assert opened(column) == written()
 
     def test_a_plaintext_is_in_it_only_when_asked_for(self, column, database) -> None:
         with pytest.raises(MigrationError, match="--allow-plaintext"):
@@ -229,7 +257,7 @@ class TestSideTable:
         report = migrate_staged(column, swap=True)
         assert (report.state, report.swapped) == ("swapped", COUNT)
         assert report.made >= COUNT - 1
-        assert everything(column) == written()
+        assert opened(column) == written()
 
     def test_a_new_mapping_finds_nothing_to_swap_in(self, column, database, open_keys) -> None:
         """A value that was made under another context isn't swapped in."""
@@ -247,7 +275,7 @@ class TestSideTable:
         )
         report = migrate_staged(other, swap=True)
         assert (report.state, report.swapped, report.failed) == ("prepared", 0, COUNT)
-        assert everything(column) == written()
+        assert opened(column) == written()
 
     def test_without_the_target_key_it_says_so(self, column, tmp_path) -> None:
         """Values that don't open any more never take the place of those that do."""
@@ -265,7 +293,7 @@ class TestSideTable:
             pytest.raises(MigrationStoppedError, match="the keys failed"),
         ):
             migrate_staged(column, keys, swap=True)
-        assert everything(column) == written()
+        assert opened(column) == written()
 
 
 class TestSwap:
@@ -295,7 +323,7 @@ class TestSwap:
                 put(column, 3, f"changed-{len(times)}")
             return swap_in(*arguments, **options)
 
-        monkeypatch.setattr(engine_module, "swap_in", late)
+        monkeypatch.setattr(work_module, "swap_in", late)
         most = 9
         with pytest.raises(MigrationStoppedError, match=r'"account_id": 3.*was added') as raised:
             migrate_staged(column, swap=True)
@@ -305,7 +333,7 @@ class TestSwap:
         most = 2
         assert migrate_staged(column, swap=True).state == "swapped"
         assert len(times) == 3
-        assert everything(column) == {**written(), 3: "changed-2"}
+        assert opened(column) == {**written(), 3: "changed-2"}
 
     def test_a_trigger_that_refuses(self, column, database) -> None:
         migrate_staged(column, target="two")

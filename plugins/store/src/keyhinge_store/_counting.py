@@ -113,8 +113,9 @@ def count_labels(
     )
     rows = connection.execute(wanted).all()
     found = [_label_count(codec.labels_of(row[: len(names)]), row[-5:]) for row in rows]
-    if any(OR in each.section for each in found):
-        known = count_known(connection, layout)
+    unclear = {name for each in found if OR in each.section for name in each.section.split(OR)}
+    if unclear:
+        known = count_known(connection, layout, sorted(unclear))
         found = [part for each in found for part in _told_apart(each, known)]
     return Counted(_merged(found), _empty(connection, layout))
 

@@ -93,17 +93,25 @@ class Resolver:
         return entry.section if entry.section in possible else ""
 
 
-def count_known(connection: sa.Connection, layout: Layout) -> Counter[Labels]:
+def count_known(
+    connection: sa.Connection, layout: Layout, sections: Sequence[str]
+) -> Counter[Labels]:
     """Count the values whose section the ledger knows, by section, key id and version.
 
-    Goes through the table page by page: no database can make our digests.
+    Goes through the rows page by page: no database can make our digests.
+
+    Args:
+        connection: Where the table is.
+        layout: The table, for the configuration.
+        sections: Only values that may be of these.
 
     Raises:
         SQLAlchemyError: The database failed.
     """
     resolver = Resolver(layout)
     counted: Counter[Labels] = Counter()
-    reader = Reader(connection.engine, layout, None, rows=_PAGE_ROWS, size=_PAGE_BYTES)
+    condition = layout.codec.under(layout.table, sections)
+    reader = Reader(connection.engine, layout, condition, rows=_PAGE_ROWS, size=_PAGE_BYTES)
     after = None
     while rows := reader.page(after, connection=connection):
         after = layout.key_of(rows[-1])

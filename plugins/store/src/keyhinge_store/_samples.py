@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from keyhinge import KeyhingeError, KeyManager, OperationError, SectionNotConfiguredError
 from keyhinge_store._any_text import sent
-from keyhinge_store._codec import PLAIN, Labels
+from keyhinge_store._codec import OR, PLAIN, Labels
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Layout, Row, label_text
 from keyhinge_store._stored import Stored, columns_of
@@ -222,10 +222,16 @@ def _is_wanted(keys: KeyManager, label: object, sections: Collection[str] | None
         return True
     if not isinstance(label, str):
         return False
+    # Where a row doesn't tell which of several sections made its value, there are several.
+    return any(_own(keys, name, name) in sections for name in label.split(OR))
+
+
+def _own(keys: KeyManager, label: str, unknown: str = "") -> str:
+    """Name the section that a label means."""
     try:
-        return keys.section_of(label) in sections
+        return keys.section_of(label)
     except SectionNotConfiguredError:
-        return label in sections
+        return unknown
 
 
 class _Opening:
@@ -237,10 +243,7 @@ class _Opening:
 
     def sample(self, layout: Layout, group: _Group, row: Row) -> Sample:
         section, key_id, version = map(label_text, group.labels)
-        try:
-            own = self._keys.section_of(section)
-        except SectionNotConfiguredError:
-            own = ""
+        own = _own(self._keys, section.split(OR)[0])
         return Sample(
             table=layout.table.fullname,
             section=section,

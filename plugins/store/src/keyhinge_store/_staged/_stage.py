@@ -2,94 +2,38 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
-
-import attrs
 
 from keyhinge import Decrypt, KeyManager, KeyRef, OperationError
 from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Key, Row
 from keyhinge_store._migrate._capacity import is_bounded, longest, refuse_narrow
-from keyhinge_store._migrate._convert import Change, Converter, KeysFailedError
+from keyhinge_store._migrate._convert import Converter, KeysFailedError
 from keyhinge_store._migrate._flow import Flow
 from keyhinge_store._migrate._patience import Patience, patiently
 from keyhinge_store._migrate._plan import Plan, count_matching
 from keyhinge_store._migrate._preflight import preflight
 from keyhinge_store._migrate._price import kms_price
 from keyhinge_store._migrate._reader import Reader
-from keyhinge_store._migrate._report import OnProgress, Progress, Tally
+from keyhinge_store._migrate._report import Progress, Tally
 from keyhinge_store._migrate._work import TooManyFailuresError
 from keyhinge_store._runs._transact import transaction
+from keyhinge_store._staged._batch import Batch
+from keyhinge_store._staged._options import Options, Waiter
 from keyhinge_store._staged._report import StagedReport
 from keyhinge_store._staged._seal import Seal
-from keyhinge_store._staged._shelf import Shelf, Staged, Staging, read_staging, start
+from keyhinge_store._staged._shelf import Shelf, Staged
+from keyhinge_store._staged._staging import Staging, read_staging, start
 from keyhinge_store._stored import Column
 
-__all__ = ["Options", "Stage", "Waiter"]
+__all__ = ["Stage"]
 
 T = TypeVar("T")
 
 _PAGE_BYTES = 4 * 1024 * 1024
 _IN_FLIGHT = 3
 _SQLITE_PAUSE = 0.01
-
-
-@attrs.frozen
-class Options:
-    """How new values are made."""
-
-    batch_size: int
-    patience: float
-    max_errors: int | None
-    on_progress: OnProgress | None
-    stop: Callable[[], bool]
-
-
-class Waiter:
-    """Waits, and knows whether somebody asked to stop.
-
-    Args:
-        stop: Tells that.
-    """
-
-    def __init__(self, stop: Callable[[], bool]) -> None:
-        self._stop = stop
-        self.interrupted = False
-
-    def __call__(self, seconds: float) -> bool:
-        """Wait, in small steps; False if there was such a request."""
-        end = time.monotonic() + seconds
-        while True:
-            if self._stop():
-                self.interrupted = True
-                return False
-            rest = end - time.monotonic()
-            if rest <= 0:
-                return True
-            time.sleep(min(rest, 0.1))
-
-
-@attrs.define
-class _Batch:
-    """The rows of a page that have no new value yet.
-
-    Attributes:
-        looked: How many rows the page has.
-        fitting: How many of them have one already.
-        rows: The others.
-        tally: What became of them.
-        converter: Converts them.
-        changes: What it made of them.
-    """
-
-    looked: int
-    fitting: int
-    rows: list[Row]
-    tally: Tally
-    converter: Converter
-    changes: list[Change] = attrs.field(factory=list)
 
 
 class Stage:
@@ -275,7 +219,7 @@ class Stage:
     def _page(self, after: Key | None) -> list[Row]:
         return self.patiently(lambda: self.reader.page(after))
 
-    def _batch(self, rows: list[Row]) -> _Batch:
+    def _batch(self, rows: list[Row]) -> Batch:
         def look() -> dict[Key, Staged]:
             with self.engine.connect() as connection:
                 return self.shelf.fitting(connection, rows)
@@ -290,7 +234,7 @@ class Stage:
                 name = staged.section, KeyRef(staged.key_id, staged.version)
                 self._samples.setdefault(name, (row, staged))
         tally = Tally(kept=len(rest))
-        return _Batch(len(rows), len(there), rest, tally, self._converter(tally))
+        return Batch(len(rows), len(there), rest, tally, self._converter(tally))
 
     def _converter(self, tally: Tally) -> Converter:
         return Converter(
@@ -303,13 +247,14 @@ class Stage:
             engine=self.engine,
         )
 
-    def _convert(self, batch: _Batch) -> None:
+    def _convert(self, batch: Batch) -> None:
         if batch.rows:
             batch.changes = batch.converter.convert(batch.rows)
             self._tally.add_calls(batch.tally)
 
-    def _put(self, batch: _Batch) -> None:
-        staged = self._made_of(batch)
+    def _put(self, batch: Batch) -> None:
+        staged, failed = batch.outcome(self.layout, self.shelf)
+        self.failed |= failed
 
         def put() -> None:
             with transaction(self.engine) as connection:
@@ -321,25 +266,7 @@ class Stage:
         self._made += len(batch.changes)
         self._ready += batch.fitting + len(staged)
 
-    def _made_of(self, batch: _Batch) -> dict[Key, Staged]:
-        """Give what is to be put on the shelf; rows that failed are remembered beside it."""
-        layout, shelf = self.layout, self.shelf
-        failed = [failure.key for failure in batch.tally.failures]
-        changes = {layout.key_of(change.row): change for change in batch.changes}
-        staged = {}
-        for row in batch.rows:
-            key, change = layout.key_of(row), changes.get(layout.key_of(row))
-            if change is not None:
-                value = change.value
-                labels = (value.section, value.key_id, value.version)
-                staged[key] = Staged(shelf.of_row(row), change.cells, *labels)
-            elif failed and layout.shown_key(row) in failed:
-                self.failed[key] = shelf.of_row(row)
-            else:  # it was at the target already, which its columns didn't say
-                staged[key] = Staged(shelf.of_row(row), None)
-        return staged
-
-    def _passed(self, batch: _Batch) -> None:
+    def _passed(self, batch: Batch) -> None:
         tally = self._tally
         tally.add_written(batch.tally)
         tally.add_converted(batch.tally, batch.looked)

@@ -18,8 +18,9 @@ from keyhinge_store._runs import _ledger as ledger
 from keyhinge_store._runs._holder import actor
 from keyhinge_store._runs._tables import RUN
 from keyhinge_store._runs._transact import clock, moment_of, own_transaction, transaction
-from keyhinge_store._staged._shelf import Staged, drop
+from keyhinge_store._staged._shelf import Staged
 from keyhinge_store._staged._stage import Stage
+from keyhinge_store._staged._staging import drop
 
 __all__ = ["MisfitError", "Swapped", "find_swapped", "swap_in"]
 
