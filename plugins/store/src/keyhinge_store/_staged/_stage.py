@@ -116,26 +116,41 @@ class Stage:
         """Start the preparation, or join the one under way.
 
         Raises:
-            MigrationError: Values are being prepared for another section.
-            KeysFailedError: The target can't encrypt.
+            MigrationError: Values are prepared for another section, or don't open any more.
+            KeysFailedError: The target doesn't answer, or can't encrypt.
             SQLAlchemyError: The database failed.
         """
         target = self.plan.target
         staging = self.patiently(self._read)
+        if staging is None:
+            staging = self._start()
+        if staging.target != target:
+            msg = (
+                f"new values of {self.layout.name} are prepared for {staging.target!r}, not "
+                f"for {target!r}. Swap them in (--swap), or drop them first (--abandon)"
+            )
+            raise MigrationError(msg)
         try:
-            if staging is None:
-                seal = Seal.make(self._keys, self.layout, target)
-                staging = self.patiently(lambda: start(self.engine, self.layout, target, seal))
-            if staging.target != target:
-                msg = (
-                    f"new values of {self.layout.name} are prepared for {staging.target!r}, not "
-                    f"for {target!r}. Swap them in (--swap), or drop them first (--abandon)"
-                )
-                raise MigrationError(msg)
-            seal_of_ours = Seal.open(staging.seal, self._keys, self.layout, target)
+            seal = Seal.open(staging.seal, self._keys, self.layout, target)
+        except OperationError as error:
+            if error.retryable:
+                raise KeysFailedError(error) from None
+            problem = error
+        else:
+            self._shelf = Shelf(self.layout, staging, seal)
+            return
+        msg = (
+            f"what is prepared doesn't open any more, so nothing was changed: {problem}. Drop it "
+            "(--abandon), and prepare again"
+        )
+        raise MigrationError(msg)
+
+    def _start(self) -> Staging:
+        try:
+            seal = Seal.make(self._keys, self.layout, self.plan.target)
         except OperationError as error:
             raise KeysFailedError(error) from None
-        self._shelf = Shelf(self.layout, staging, seal_of_ours)
+        return self.patiently(lambda: start(self.engine, self.layout, self.plan.target, seal))
 
     def refresh(self) -> bool:
         """Go once through the table, and make the new values that are missing.
