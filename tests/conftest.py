@@ -19,13 +19,20 @@ SERVER_VARIABLE = "KEYHINGE_TEST_POSTGRES"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option for a longer test of migrations."""
+    """Add options for longer tests of migrations."""
     parser.addoption(
         "--kills",
         type=int,
-        default=6,
+        default=None,
         metavar="N",
-        help="how often the test of many processes kills one of them (default: 6)",
+        help="how often tests of many processes kill one of them (default: 3 or 6)",
+    )
+    parser.addoption(
+        "--processes",
+        type=int,
+        default=2,
+        metavar="N",
+        help="how many processes migrate while they are killed (default: 2)",
     )
 
 

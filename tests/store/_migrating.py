@@ -33,12 +33,16 @@ with KeyManager.open(config) as keys, SecretStore(url, keys) as store:
 class Process:
     """A process that migrates, and what it reported."""
 
-    def __init__(self, config: dict[str, Any], url: str, **options: Any) -> None:
-        # Its statements can be told from the application's by this name.
-        named = sa.make_url(url).update_query_dict({"application_name": "migrator"})
+    def __init__(
+        self, config: dict[str, Any], url: str, *, program: str = PROGRAM, **options: Any
+    ) -> None:
+        named = sa.make_url(url)
+        if named.get_backend_name() == "postgresql":
+            # Its statements can be told from the application's by this name.
+            named = named.update_query_dict({"application_name": "migrator"})
         arguments = [json.dumps(config), named.render_as_string(hide_password=False)]
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", PROGRAM, *arguments, json.dumps(options)],
+            [sys.executable, "-W", "error", "-c", program, *arguments, json.dumps(options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -509,5 +509,4 @@ def start() -> Iterator[Callable[..., Process]]:
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     """How often processes are killed: as `--kills` says."""
-    count: int = request.config.getoption("--kills")
-    return count
+    return request.config.getoption("--kills") or 6
