@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from keyhinge import ConfigError, KeyManager
-from keyhinge_store import migrate, open_tables, status, store_settings, verify
+from keyhinge_store import migrate, open_stored, open_tables, status, store_settings, verify
 
 HEAD = "keyManagement: {provider: plaintext, plaintext: {}}\nstore:\n  url: sqlite:///app.db\n"
 GOOD = """  tables:
@@ -80,8 +80,14 @@ def test_the_same_column_twice(open_file: Open) -> None:
 
 
 def test_no_tables(open_file: Open) -> None:
-    with open_file("  tables: []\n") as keys, pytest.raises(ConfigError, match="no tables"):
+    with open_file("") as keys, pytest.raises(ConfigError, match="no tables"):
         open_tables(keys, environ={})
+
+
+@pytest.mark.parametrize("tables", ["[]", "", "{}"])
+def test_an_empty_list_does_not_mean_the_stores_own(open_file: Open, tables: str) -> None:
+    with open_file(f"  tables: {tables}\n") as keys, pytest.raises(ConfigError, match="tables"):
+        open_stored(keys, environ={})
 
 
 def test_open_and_use(open_file: Open, tmp_path: Path) -> None:

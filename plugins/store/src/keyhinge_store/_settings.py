@@ -118,6 +118,15 @@ class _Parts:
         self.__dict__.update(parts)
 
 
+class _Nothing(tuple[TableSettings, ...]):
+    """Stands for no tables where the file doesn't mention any, unlike a list that is empty."""
+
+    __slots__ = ()
+
+
+_UNMENTIONED = _Nothing()
+
+
 @settings
 class StoreSettings:
     """Where the secrets are stored.
@@ -145,12 +154,16 @@ class StoreSettings:
         "the table, or its values no longer decrypt.",
     )
     tables: tuple[TableSettings, ...] = setting(
-        default=(),
+        default=_UNMENTIONED,
         help="Tables that exist already, in place of the store's own; an entry for each encrypted "
         "column.",
     )
 
     def __attrs_post_init__(self) -> None:
+        if not self.tables and self.tables is not _UNMENTIONED:
+            # Somebody meant tables; the store's own would be another one.
+            msg = "is empty: name a table, or leave the key out for the store's own table"
+            raise InvalidSettings({"tables": msg})
         places = [(each.schema, each.table, each.columns.ciphertext) for each in self.tables]
         names = [(each.schema, each.label or each.table) for each in self.tables]
         labels = [
