@@ -60,7 +60,6 @@ class Fleet:
         self.target = "local"
         self.turns = 1
         self.stopped: Counter[str] = Counter()
-        self.reports: list[dict[str, Any]] = []
         self.crew = [self.another() for _ in range(size)]
 
     def another(self) -> Process:
@@ -78,28 +77,28 @@ class Fleet:
         return process
 
     def tend(self) -> None:
-        """Replace those that have ended; turn round when all of them have."""
+        """Replace those that had to stop. If one is done, so are all: turn round."""
         over = [process for process in self.crew if process.process.poll() is not None]
-        for process in over:
-            self.ended(process)
-        if len(over) == len(self.crew) and not any("error" in each for each in self.reports):
+        done = [process for process in over if self.ended(process)]
+        rest = [process for process in self.crew if process not in over]
+        if done:
+            for process in rest:
+                self.ended(process)
             self.target = SECTIONS[self.turns % 2 == 0]
             self.turns += 1
-        if over:
-            rest = [process for process in self.crew if process not in over]
-            self.reports = [] if not rest else self.reports
-            self.crew = rest + [self.another() for _ in over]
+            rest.clear()
+        self.crew = rest + [self.another() for _ in range(len(self.crew) - len(rest))]
 
-    def ended(self, process: Process) -> None:
-        """Take down what one has reported. If it had to stop, it must be because of our doing."""
+    def ended(self, process: Process) -> bool:
+        """Tell whether one is done. If it had to stop, it must be because of our doing."""
         report = process.end()
         if "error" in report:
             assert report["retryable"], report
             self.stopped[report["error"].partition("(")[0]] += 1
-        else:
-            assert report["failed"] == 0, report
-            assert report["settled"] or report["unsettled"], report
-        self.reports.append(report)
+            return False
+        assert report["failed"] == 0, report
+        assert report["settled"] or report["unsettled"], report
+        return True
 
     def kill(self, victim: int) -> bool:
         """Kill one, and start another in its place; tell whether it was at work."""

@@ -7,7 +7,7 @@ waited for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -164,7 +164,7 @@ class Converter:
         return good
 
     def _decrypt(self, items: Sequence[Decrypt]) -> list[Outcome[bytes]]:
-        return self._ask(self._keys.decrypt_many, items, self._sections(items))
+        return self._ask(self._keys.decrypt_many, items, _section_named)
 
     def _has_to_go(self, value: EncryptedValue) -> bool:
         """Tell it of a row that didn't name its section, so that SQL couldn't tell."""
@@ -177,14 +177,14 @@ class Converter:
         target = self._plan.target
         if self._plan.operation == "rewrap":
             items = [Decrypt(each.value, each.context) for each in good if each.value is not None]
-            rewrapped = self._ask(self._keys.rewrap_many, items, {target: len(items)})
+            rewrapped = self._ask(self._keys.rewrap_many, items, lambda _: target)
             return self._refuse_other_versions(rewrapped)
 
         def encrypt(items: Sequence[Encrypt]) -> list[Outcome[EncryptedValue]]:
             return self._keys.encrypt_many(items, section=target)
 
         plaintexts = [Encrypt(each.plaintext, each.context) for each in good]
-        sealed = self._ask(encrypt, plaintexts, {target: len(plaintexts)})
+        sealed = self._ask(encrypt, plaintexts, lambda _: target)
         for outcome in sealed:
             # Without the right to encrypt, or the key to do it with, no row can be moved.
             if isinstance(outcome.error, (AccessDeniedError, KeyUnavailableError)):
@@ -220,7 +220,7 @@ class Converter:
                 change = Change(each.row, outcome.value, cells)
                 made.append((each, change, Decrypt(self._as_stored(change), each.context)))
         items = [item for *_, item in made]
-        opened = self._ask(self._cold.decrypt_many, items, self._sections(items))
+        opened = self._ask(self._cold.decrypt_many, items, _section_named)
         changes = []
         for (each, change, _), again in zip(made, opened, strict=True):
             problem = again.error
@@ -247,14 +247,12 @@ class Converter:
         self,
         call: Callable[[Sequence[I]], list[Outcome[T]]],
         items: Sequence[I],
-        sections: dict[str, int],
+        section_of: Callable[[I], str],
     ) -> list[Outcome[T]]:
         """Make a batch call, and again for the items whose error may go away."""
         if not items:
             return []
-        for section, values in sections.items():
-            if self._is_service(section):
-                self._tally.called(section, values)
+        self._count(items, section_of)
         outcomes = list(call(items))
         patience = Patience(self._patience, self._wait)
         while retry := [i for i, o in enumerate(outcomes) if o.error and o.error.retryable]:
@@ -262,13 +260,17 @@ class Converter:
             assert error is not None  # noqa: S101 - that is how it was chosen
             if not patience.again():
                 raise KeysFailedError(error)
-            again = call([items[index] for index in retry])
-            for index, outcome in zip(retry, again, strict=True):
+            left = [items[index] for index in retry]
+            self._count(left, section_of)
+            for index, outcome in zip(retry, call(left), strict=True):
                 outcomes[index] = outcome
         return outcomes
 
-    def _sections(self, items: Iterable[Decrypt]) -> dict[str, int]:
-        return dict(Counter(item.value.section for item in items))
+    def _count(self, items: Sequence[I], section_of: Callable[[I], str]) -> None:
+        """Count a call, or another attempt at it: a key service may charge for both."""
+        for section, values in Counter(map(section_of, items)).items():
+            if self._is_service(section):
+                self._tally.called(section, values)
 
     def _is_service(self, label: str) -> bool:
         if label not in self._services:
@@ -278,6 +280,10 @@ class Converter:
             except SectionNotConfiguredError:
                 self._services[label] = False
         return self._services[label]
+
+
+def _section_named(item: Decrypt) -> str:
+    return item.value.section
 
 
 def _rotated_meanwhile(value: EncryptedValue, section: str) -> OperationError:
