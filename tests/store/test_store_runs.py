@@ -30,7 +30,7 @@ from keyhinge_store._cells import Cell
 from keyhinge_store._keys import decode_key, encode_key
 from keyhinge_store._layout import make_layout
 from keyhinge_store._migrate._places import TableRows
-from keyhinge_store._migrate._reader import Reader
+from keyhinge_store._reader import Reader
 from keyhinge_store._runs import _ledger as ledger
 from keyhinge_store._runs._failures import record_failures
 from keyhinge_store._runs._holder import is_gone, new_holder

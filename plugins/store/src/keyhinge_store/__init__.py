@@ -58,15 +58,9 @@ from keyhinge_store._retire import (
     fences,
     remove_fence,
 )
-from keyhinge_store._runs import (
-    Participant,
-    RunInfo,
-    RunProcess,
-    abandon,
-    create_state_tables,
-    run,
-    runs,
-)
+from keyhinge_store._runs._evidence import Participant
+from keyhinge_store._runs._info import RunInfo, RunProcess, abandon, run, runs
+from keyhinge_store._runs._tables import create_state_tables
 from keyhinge_store._samples import Sample, SampleReport, samples
 from keyhinge_store._settings import StoreSettings
 from keyhinge_store._staged import StagedReport, abandon_staged, migrate_staged

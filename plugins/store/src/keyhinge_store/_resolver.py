@@ -11,7 +11,7 @@ from keyhinge import Decrypt, EncryptedValue, InvalidCiphertextError, SectionNot
 from keyhinge_store._codec import Labels
 from keyhinge_store._errors_sql import sqlstate_of
 from keyhinge_store._layout import Key, Layout, Row
-from keyhinge_store._migrate._reader import Reader
+from keyhinge_store._reader import Reader
 from keyhinge_store._runs._ledger import Entry, digest_of_cells, look_up
 from keyhinge_store._runs._tables import LEDGER
 

@@ -16,8 +16,8 @@ from keyhinge_store._codec import Adopted
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Key, Layout, Row
-from keyhinge_store._migrate._reader import Reader
 from keyhinge_store._migrate._report import SHOWN_FAILURES, RowFailure, Stop, stop_asked
+from keyhinge_store._reader import Reader
 from keyhinge_store._resolver import Resolver
 from keyhinge_store._runs._verified import Checked, record_checks
 from keyhinge_store._stored import Column, Stored, columns_of

@@ -36,7 +36,7 @@ def init(invocation: Invocation, sql: bool) -> None:
                 if isinstance(stored, SecretStore)
                 else []
             )
-            made += plugin("store", "._runs").state_statements(stored.engine.dialect)
+            made += plugin("store", "._runs._tables").state_statements(stored.engine.dialect)
             for statement in made:
                 out.event("statement", sql=statement)
                 if not out.as_json:

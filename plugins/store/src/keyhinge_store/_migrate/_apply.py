@@ -11,9 +11,9 @@ from keyhinge_store._errors_sql import sqlstate_of, translated
 from keyhinge_store._layout import Key, Layout, Row
 from keyhinge_store._migrate._convert import Change
 from keyhinge_store._migrate._patience import Patience, Wait, is_passing, patiently
-from keyhinge_store._migrate._reader import reread
 from keyhinge_store._migrate._report import Tally
 from keyhinge_store._migrate._writer import AlteredError, Writer, holds
+from keyhinge_store._reader import reread
 
 __all__ = ["Applier"]
 

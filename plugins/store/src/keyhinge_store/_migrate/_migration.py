@@ -27,7 +27,6 @@ from keyhinge_store._migrate._places import FailedRows, Pages, TableRows
 from keyhinge_store._migrate._plan import Plan, count_matching
 from keyhinge_store._migrate._preflight import preflight
 from keyhinge_store._migrate._price import kms_price
-from keyhinge_store._migrate._reader import Reader
 from keyhinge_store._migrate._report import (
     SHOWN_FAILURES,
     MigrationReport,
@@ -39,6 +38,7 @@ from keyhinge_store._migrate._work import TooManyFailuresError, Work
 from keyhinge_store._migrate._write_postgresql import PostgresqlWriter
 from keyhinge_store._migrate._write_sqlite import SqliteWriter
 from keyhinge_store._migrate._writer import Writer
+from keyhinge_store._reader import Reader
 from keyhinge_store._runs import _limits as limits
 from keyhinge_store._runs._evidence import keep_end
 from keyhinge_store._runs._failures import read_failures

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from keyhinge_store._keys import decode_key, encode_key
 from keyhinge_store._layout import Key, Layout, Row
-from keyhinge_store._migrate._reader import Reader, reread
+from keyhinge_store._reader import Reader, reread
 from keyhinge_store._runs._failures import failed_keys
 from keyhinge_store._runs._ranges import Places
 

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from keyhinge_store._layout import Key, Layout
 from keyhinge_store._migrate._convert import Change
-from keyhinge_store._migrate._reader import reread
 from keyhinge_store._migrate._writer import Also, AlteredError, holds
+from keyhinge_store._reader import reread
 from keyhinge_store._table import now
 
 __all__ = ["SqliteWriter"]

@@ -6,7 +6,7 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge_store._layout import Layout
-from keyhinge_store._migrate._reader import Reader
+from keyhinge_store._reader import Reader
 from keyhinge_store._retire._question import Question, values_under
 from keyhinge_store._runs._ledger import digest_of_cells, look_up
 from keyhinge_store._runs._tables import has_state_tables

@@ -15,9 +15,9 @@ from keyhinge_store._migrate._patience import Patience, patiently
 from keyhinge_store._migrate._plan import Plan, count_matching
 from keyhinge_store._migrate._preflight import preflight
 from keyhinge_store._migrate._price import kms_price
-from keyhinge_store._migrate._reader import Reader
 from keyhinge_store._migrate._report import Progress, Tally
 from keyhinge_store._migrate._work import TooManyFailuresError
+from keyhinge_store._reader import Reader
 from keyhinge_store._runs._transact import transaction
 from keyhinge_store._staged._batch import Batch
 from keyhinge_store._staged._options import Options, Waiter
