@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -433,13 +432,6 @@ def test_nobody_slips_in_while_the_fence_is_made(database, database_url: str, op
     assert writers.other == []
     assert writers.written <= before + 3
     assert database.execute("SELECT count(*) FROM secrets WHERE section = 'one'") == [(0,)]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    before = threading.active_count()
-    yield
-    assert threading.active_count() <= before
 
 
 def test_printing_for_the_own_table_connects_nowhere(open_keys) -> None:
