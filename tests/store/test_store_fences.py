@@ -264,7 +264,7 @@ def test_a_fence_outlives_renaming(fenced, open_keys, database) -> None:
 def test_names_that_need_quoting(database, open_keys) -> None:
     """The table, its column and its schema may have any characters."""
     database.engine.connect().close()
-    table, column = "odd \"table%s's", 'the "säcret%(x)s'
+    table, column = "odd \"table%s's", 'the "säcret%s (x)'
     schema = None if database.is_sqlite else "o'dd %schema"
     quote = sa.create_mock_engine("sqlite://", lambda: None).dialect.identifier_preparer
     names = [quote.quote_identifier(each) for each in (schema, table) if each]
