@@ -34,7 +34,7 @@ from keyhinge_store._reader import Reader
 from keyhinge_store._runs import _ledger as ledger
 from keyhinge_store._runs._failures import record_failures
 from keyhinge_store._runs._holder import is_gone, new_holder
-from keyhinge_store._runs._ranges import FencedError, Outcome, Ranges
+from keyhinge_store._runs._ranges import TakenOverError, Outcome, Ranges
 from keyhinge_store._runs._rate import take
 from keyhinge_store._runs._run import Wanted, read_run, start_or_join
 from keyhinge_store._runs._sweeps import OPEN_TRANSACTIONS, begin_sweep, end_sweep
@@ -226,7 +226,7 @@ class TestAbandon:
 
         assert (info.state, info.moved, info.failed) == ("abandoned", 4, 1)
         assert info.ended_at is not None
-        with pytest.raises(FencedError), transaction(engine) as connection:
+        with pytest.raises(TakenOverError), transaction(engine) as connection:
             someone.step(connection, held, moved=1)
         assert run(store, first).moved == 4
         with pytest.raises(MigrationError, match="has ended already"):
@@ -288,9 +288,9 @@ class TestRanges:
         taken = quick.claim(current(engine, first))
 
         assert (taken.number, taken.epoch, taken.position) == (held.number, 2, ("a0", "s10"))
-        with pytest.raises(FencedError), transaction(engine) as connection:
+        with pytest.raises(TakenOverError), transaction(engine) as connection:
             slow.step(connection, held, moved=1)
-        with pytest.raises(FencedError):
+        with pytest.raises(TakenOverError):
             slow.finish(held)
         slow.renew()  # says nothing about what isn't its own any more
         with transaction(engine) as connection:
@@ -344,7 +344,7 @@ class TestRanges:
             try:
                 with transaction(engine) as connection:
                     someone.step(connection, held, moved=5, outcome=Outcome(seen=5))
-            except FencedError:
+            except TakenOverError:
                 assert attempt_number == 1
         with engine.connect() as connection:
             row = connection.execute(sa.select(RANGE)).one()

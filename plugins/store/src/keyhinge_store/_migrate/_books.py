@@ -18,7 +18,7 @@ from keyhinge_store._migrate._writer import Writer
 from keyhinge_store._runs import _ledger as ledger
 from keyhinge_store._runs import _limits as limits
 from keyhinge_store._runs._failures import record_failures
-from keyhinge_store._runs._ranges import FencedError, Outcome, Range, Ranges
+from keyhinge_store._runs._ranges import TakenOverError, Outcome, Range, Ranges
 from keyhinge_store._runs._transact import transaction
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Books:
                 self._patiently(lambda: self._ranges.finish(held))
             if batch.is_last:
                 self._ranges.forget(held)
-        except FencedError:
+        except TakenOverError:
             held.lost = True
             self._ranges.forget(held)
 
@@ -126,7 +126,7 @@ class Books:
         if not booked.entered:
             try:
                 self._patiently(lambda: self._enter(batch))
-            except FencedError:
+            except TakenOverError:
                 if not self._patiently(lambda: self._ranges.is_done(batch.held)):
                     raise  # otherwise it was entered, and the answer got lost
         batch.held.batches += 1

@@ -39,6 +39,7 @@ from keyhinge_store._migrate._write_postgresql import PostgresqlWriter
 from keyhinge_store._migrate._write_sqlite import SqliteWriter
 from keyhinge_store._migrate._writer import Writer
 from keyhinge_store._reader import Reader
+from keyhinge_store._retire._refuse import refuse_fenced
 from keyhinge_store._runs import _limits as limits
 from keyhinge_store._runs._evidence import keep_end
 from keyhinge_store._runs._failures import read_failures
@@ -310,8 +311,9 @@ class Migration:
     def _preflight(self) -> tuple[str, ...]:
         def look() -> tuple[str, ...]:
             with self.engine.connect() as connection:
-                writing = not self.options.dry_run
-                return preflight(connection, self.plan.layout, writing=writing)
+                plan = self.plan
+                refuse_fenced(connection, plan.layout, plan.target, plan.target_key)
+                return preflight(connection, plan.layout, writing=not self.options.dry_run)
 
         return guarded(look)
 

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import OID
 
 from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Layout
+from keyhinge_store._retire._fence import is_fence
 
 __all__ = ["preflight"]
 
@@ -103,7 +104,7 @@ def _refuse_without_privilege(connection: sa.Connection, layout: Layout, table: 
 
 def _postgresql_triggers(connection: sa.Connection, layout: Layout, table: int) -> list[str]:
     names = connection.execute(_UPDATE_TRIGGERS, {"table": table}).scalars()
-    return [_trigger(layout, name) for name in names]
+    return [_trigger(layout, name) for name in names if not is_fence(name)]
 
 
 def _sqlite_triggers(connection: sa.Connection, layout: Layout) -> tuple[str, ...]:
@@ -114,7 +115,8 @@ def _sqlite_triggers(connection: sa.Connection, layout: Layout) -> tuple[str, ..
         .where(listed.c.sql.ilike("%update%"))
         .order_by(listed.c.name)
     )
-    return tuple(_trigger(layout, name) for name in connection.execute(wanted).scalars())
+    names = connection.execute(wanted).scalars()
+    return tuple(_trigger(layout, name) for name in names if not is_fence(name))
 
 
 def _trigger(layout: Layout, name: str) -> str:

@@ -13,7 +13,7 @@ from keyhinge_store._encodings import MonetrCodec
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire._question import Question
 
-__all__ = ["PREFIX", "Fence", "Memory", "covers", "memory_for", "read_memory", "shape_in"]
+__all__ = ["PREFIX", "Fence", "Memory", "covers", "is_fence", "memory_for", "read_memory", "shape_in"]
 
 PREFIX = "keyhinge_fence_"
 _FORMAT = 1
@@ -124,6 +124,11 @@ def read_memory(name: str, text: str) -> Memory | None:
     }:
         return None
     return Memory(**{**found, "labels": tuple(found["labels"])})
+
+
+def is_fence(trigger: str) -> bool:
+    """Tell by its name whether a trigger is a fence of ours."""
+    return _NAME.fullmatch(trigger) is not None
 
 
 def covers(fence: Fence, layout: Layout, question: Question) -> bool:

@@ -7,7 +7,7 @@ import json
 import sqlalchemy as sa
 
 from keyhinge_store._layout import Layout
-from keyhinge_store._runs._tables import LEDGER, RUN, has_state_tables
+from keyhinge_store._runs._tables import EVIDENCE, LEDGER, RUN, has_state_tables
 
 __all__ = ["is_running", "names_seen"]
 
@@ -21,10 +21,12 @@ def is_running(connection: sa.Connection, layout: Layout) -> bool:
 
 
 def names_seen(connection: sa.Connection) -> set[str]:
-    """Name the sections that migrations came from and went to."""
+    """Name the sections that migrations came from and went to, or found values under."""
     if not has_state_tables(connection):
         return set()
     names = set(connection.execute(sa.select(LEDGER.c.section).distinct()).scalars())
     for source, target in connection.execute(sa.select(RUN.c.source, RUN.c.target).distinct()):
         names |= {target, *json.loads(source)}
+    for content in connection.execute(sa.select(EVIDENCE.c.content)).scalars():
+        names |= {label["section"] for label in json.loads(content).get("labels", ())}
     return names

@@ -15,14 +15,14 @@ from keyhinge_store._runs._run import Run
 from keyhinge_store._runs._tables import RANGE, RUN
 from keyhinge_store._runs._transact import clock, transaction
 
-__all__ = ["FencedError", "Outcome", "Places", "Range", "Ranges"]
+__all__ = ["TakenOverError", "Outcome", "Places", "Range", "Ranges"]
 
 
 _LOOK = 5.0
 _CLOSED = {"is_open": False, "lease_until": 0}
 
 
-class FencedError(Exception):
+class TakenOverError(Exception):
     """Somebody else has taken a range over, or the run has ended: nothing was written."""
 
 
@@ -159,7 +159,7 @@ class Ranges:
             last: Whether the range is done with this batch.
 
         Raises:
-            FencedError: The range isn't ours any more.
+            TakenOverError: The range isn't ours any more.
         """
         changes: dict[str, Any] = {"moved": RANGE.c.moved + moved, **self._renewed()}
         where = [*self._row(held.number), RANGE.c.epoch == held.epoch]
@@ -174,7 +174,7 @@ class Ranges:
                 changes |= _CLOSED
         done = connection.execute(RANGE.update().where(*where).values(**changes))
         if done.rowcount != 1:
-            raise FencedError
+            raise TakenOverError
 
     def is_done(self, held: Range) -> bool:
         """Tell whether a batch is in the books that may have been entered without an answer."""
@@ -187,13 +187,13 @@ class Ranges:
         """Give a range back as done.
 
         Raises:
-            FencedError: It isn't ours any more.
+            TakenOverError: It isn't ours any more.
         """
         ours = (*self._row(held.number), RANGE.c.epoch == held.epoch)
         with transaction(self._engine) as connection:
             done = connection.execute(RANGE.update().where(*ours).values(**_CLOSED))
             if done.rowcount != 1:
-                raise FencedError
+                raise TakenOverError
         self.forget(held)
 
     def forget(self, held: Range) -> None:
