@@ -24,17 +24,8 @@ HEAVY = {
 }
 COMMANDS = {
     *("init", "providers", "config", "check", "encrypt", "decrypt", "secrets", "store"),
-    *(
-        "migrate",
-        "rewrap",
-        "runs",
-        "verify",
-        "status",
-        "can-retire",
-        "fence",
-        "local",
-        "completion",
-    ),
+    *("migrate", "rewrap", "runs", "verify", "status", "report", "can-retire", "fence"),
+    *("local", "completion"),
 }
 
 
