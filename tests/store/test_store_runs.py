@@ -34,7 +34,7 @@ from keyhinge_store._reader import Reader
 from keyhinge_store._runs import _ledger as ledger
 from keyhinge_store._runs._failures import record_failures
 from keyhinge_store._runs._holder import is_gone, new_holder
-from keyhinge_store._runs._ranges import TakenOverError, Outcome, Ranges
+from keyhinge_store._runs._ranges import Outcome, Ranges, TakenOverError
 from keyhinge_store._runs._rate import take
 from keyhinge_store._runs._run import Wanted, read_run, start_or_join
 from keyhinge_store._runs._sweeps import OPEN_TRANSACTIONS, begin_sweep, end_sweep

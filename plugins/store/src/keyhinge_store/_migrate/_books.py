@@ -18,7 +18,7 @@ from keyhinge_store._migrate._writer import Writer
 from keyhinge_store._runs import _ledger as ledger
 from keyhinge_store._runs import _limits as limits
 from keyhinge_store._runs._failures import record_failures
-from keyhinge_store._runs._ranges import TakenOverError, Outcome, Range, Ranges
+from keyhinge_store._runs._ranges import Outcome, Range, Ranges, TakenOverError
 from keyhinge_store._runs._transact import transaction
 
 if TYPE_CHECKING:

@@ -13,7 +13,16 @@ from keyhinge_store._encodings import MonetrCodec
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire._question import Question
 
-__all__ = ["PREFIX", "Fence", "Memory", "covers", "is_fence", "memory_for", "read_memory", "shape_in"]
+__all__ = [
+    "PREFIX",
+    "Fence",
+    "Memory",
+    "covers",
+    "is_fence",
+    "memory_for",
+    "read_memory",
+    "shape_in",
+]
 
 PREFIX = "keyhinge_fence_"
 _FORMAT = 1

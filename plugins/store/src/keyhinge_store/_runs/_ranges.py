@@ -15,7 +15,7 @@ from keyhinge_store._runs._run import Run
 from keyhinge_store._runs._tables import RANGE, RUN
 from keyhinge_store._runs._transact import clock, transaction
 
-__all__ = ["TakenOverError", "Outcome", "Places", "Range", "Ranges"]
+__all__ = ["Outcome", "Places", "Range", "Ranges", "TakenOverError"]
 
 
 _LOOK = 5.0
