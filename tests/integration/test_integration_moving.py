@@ -33,7 +33,7 @@ def play(tmp_path):
     return run
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_there_and_back_under_load(play, database_url):
     """No read and no write fails, and every row is under the section that it should be under."""
     code, out, err = play(database_url)

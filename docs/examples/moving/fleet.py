@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from replica import serve
 # Each replica is a process of its own, made from one in which the libraries are loaded already.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["keyhinge_store", "keyhinge_local"])
-SECONDS = 30  # to stop
+SECONDS = 60  # to start, and to stop
 
 
 class FleetError(Exception):
@@ -40,12 +41,12 @@ class Replica:
         """Wait for what it says next.
 
         Raises:
-            FleetError: It has ended without a word.
+            FleetError: It says nothing.
         """
-        try:
-            return self.pipe.recv() or []
-        except EOFError:
-            msg = f"{self.name} didn't start"
+        with contextlib.suppress(EOFError):
+            if self.pipe.poll(SECONDS):
+                return self.pipe.recv() or []
+        msg = f"{self.name} ended, or hangs, without a word"
         raise FleetError(msg)
 
     def stop(self) -> list[Journal]:
@@ -107,7 +108,8 @@ class Fleet:
         end = time.monotonic() + seconds
         while True:
             for replica in self.replicas[:]:
-                if replica.stopping.is_set():  # not by us: something went wrong
+                # Not stopped by us: something went wrong.
+                if replica.stopping.is_set() or not replica.process.is_alive():
                     self._stop(replica)
             if time.monotonic() > end:
                 return
