@@ -76,6 +76,7 @@ class Procedure:
 
     def wait(self, config: Path) -> None:
         """Step 5: nobody is left who encrypts with the other section."""
+        # This is the grace period. A fence (`keyhinge fence add`) would do without one.
         say("5. look again: no replica is left that was started before step 2")
         if left := stale(config):
             msg = f"{left} values are stale again: somebody still writes as before step 2"
