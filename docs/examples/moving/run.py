@@ -74,13 +74,14 @@ class Procedure:
         say("4. verify")
         keyhinge(config, "verify")
 
-    def wait(self, config: Path) -> None:
-        """Step 5: nobody is left who encrypts with the other section."""
-        # This is the grace period. A fence (`keyhinge fence add`) would do without one.
-        say("5. look again: no replica is left that was started before step 2")
+    def fence(self, config: Path, section: str) -> None:
+        """Step 5: nobody is left who encrypts with the other section, and nobody can come back."""
+        say("5. fence the other section off; can-retire says that it isn't needed any more")
         if left := stale(config):
             msg = f"{left} values are stale again: somebody still writes as before step 2"
             raise LostError(msg)
+        keyhinge(config, "fence", "add", section)
+        keyhinge(config, "can-retire", section)
 
     def remove_section(self) -> None:
         """Steps 6 and 7: with backups of database and key, the old section may go."""
@@ -92,9 +93,10 @@ class Procedure:
         """All of it in the other direction: the same files, from the last to the first."""
         say("back: the old section is added again, then encrypts")
         self.fleet.roll(self.step_2)
+        keyhinge(self.step_2, "fence", "remove", "local")
         self.fleet.roll(self.step_1)
         self.move(self.step_1)
-        self.wait(self.step_1)
+        self.fence(self.step_1, "second")
         self.fleet.roll(self.before)
 
     def end(self, config: Path) -> None:
@@ -109,7 +111,7 @@ def there_and_back(procedure: Procedure) -> None:
     procedure.add_section()
     procedure.switch()
     procedure.move(procedure.step_2)
-    procedure.wait(procedure.step_2)
+    procedure.fence(procedure.step_2, "local")
     procedure.remove_section()
     procedure.end(procedure.step_7)
     procedure.fleet.roll(procedure.step_7)
