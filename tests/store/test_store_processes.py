@@ -158,12 +158,13 @@ class TestTogether:
         self, start, store, open_store, configuration, open_keys, database, fill, everything
     ) -> None:
         """Whoever was writing doesn't know whether it was committed, and finds out."""
-        untouched = fill(store, 2000)
+        untouched = fill(store, 3000)
         audit(database)
         new = open_store(open_keys("two"))
         with writing([store, new], 2) as writers:
-            crew = [start(configuration("two"), database.url, batch_size=20) for _ in range(2)]
-            wait_until(lambda: moved_rows(database) > 60)
+            crew = [start(configuration("two"), database.url, batch_size=10) for _ in range(2)]
+            # Until both are at work: at the start, what is away is waited for but a moment.
+            wait_until(lambda: at_work(store) == 2)
             cut = 0
             while any(process.process.poll() is None for process in crew) and cut < 60:
                 rows = database.execute(

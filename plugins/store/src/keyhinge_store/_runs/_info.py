@@ -21,7 +21,7 @@ from keyhinge_store._mapped import MappedColumn, Tables
 from keyhinge_store._runs._evidence import Participant, keep_end, read_participants
 from keyhinge_store._runs._failures import read_failures
 from keyhinge_store._runs._holder import is_gone, shown
-from keyhinge_store._runs._run import Run, close_run, sums
+from keyhinge_store._runs._run import Run, close_run, last_sums, sums
 from keyhinge_store._runs._tables import RANGE, RUN, has_state_tables
 from keyhinge_store._runs._transact import clock, transaction
 from keyhinge_store._store import SecretStore
@@ -192,7 +192,9 @@ def abandon(store: HasEngine, run_id: int) -> RunInfo:
             row = connection.execute(active.with_for_update()).one_or_none()
             if row is not None:
                 reason = "ended by hand"
-                close_run(connection, run_id, "abandoned", reason=reason, **sums(connection, row))
+                close_run(
+                    connection, run_id, "abandoned", reason=reason, **last_sums(connection, row)
+                )
             return row is not None
 
     if not guarded(end):

@@ -196,8 +196,19 @@ def _give_up(connection: sa.Connection, run: Run, wanted: Wanted) -> None:
         run.run_id,
         "abandoned",
         reason=f"nobody worked on it when {wanted.operation} to {wanted.target} was started",
-        **sums(connection, run),
+        **last_sums(connection, run),
     )
+
+
+def last_sums(connection: sa.Connection, run: Run) -> dict[str, int]:
+    """Give a run's counts when others may still be writing, so that nothing is left out of them.
+
+    Whoever has entered a batch and not committed it is waited for. From then on nobody can enter
+    one before this transaction has ended, which is to take their ranges away.
+    """
+    ranges = sa.select(RANGE.c.number).where(RANGE.c.run_id == run.run_id)
+    connection.execute(ranges.order_by(RANGE.c.number).with_for_update()).all()
+    return sums(connection, run)
 
 
 def sums(connection: sa.Connection, run: Run) -> dict[str, int]:
