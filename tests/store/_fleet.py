@@ -60,21 +60,29 @@ class Fleet:
         self.target = "local"
         self.turns = 1
         self.stopped: Counter[str] = Counter()
-        self.crew = [self.another() for _ in range(size)]
+        self.size = size
+        self.crew: list[Process] = []
 
-    def another(self) -> Process:
-        """Start a process."""
-        process = Process(
-            self.configuration(self.target),
-            self.url,
-            program=PROGRAM,
-            batch_size=10,
-            lease=5,
-            rate=self.rate,
-            max_sweeps=5,
-        )
-        process.ready()
-        return process
+    def begin(self) -> None:
+        """Start all of them."""
+        self.crew = self.more(self.size)
+
+    def more(self, count: int) -> list[Process]:
+        """Start processes, all at the same time."""
+        options: dict[str, Any] = {"batch_size": 10, "lease": 5, "max_sweeps": 5}
+        started = [
+            Process(
+                self.configuration(self.target),
+                self.url,
+                program=PROGRAM,
+                rate=self.rate,
+                **options,
+            )
+            for _ in range(count)
+        ]
+        for process in started:
+            process.ready()
+        return started
 
     def tend(self) -> None:
         """Replace those that had to stop. If one is done, so are all: turn round."""
@@ -86,8 +94,8 @@ class Fleet:
                 self.ended(process)
             self.target = SECTIONS[self.turns % 2 == 0]
             self.turns += 1
-            rest.clear()
-        self.crew = rest + [self.another() for _ in range(len(self.crew) - len(rest))]
+            rest = []
+        self.crew = rest + self.more(self.size - len(rest))
 
     def ended(self, process: Process) -> bool:
         """Tell whether one is done. If it had to stop, it must be because of our doing."""
@@ -105,7 +113,7 @@ class Fleet:
         process = self.crew[victim]
         if process.process.poll() is not None or not process.kill():
             return False
-        self.crew[victim] = self.another()
+        [self.crew[victim]] = self.more(1)
         return True
 
     def finish(self) -> None:

@@ -244,6 +244,65 @@ class TestLocks:
             assert (caught.value.report.moved, caught.value.report.left) == (0, 50)
             assert migrate(store, open_keys("two")).complete
 
+    def test_what_a_trigger_waits_for_is_no_deadlock(
+        self, postgres_url: str, open_keys, fill, everything
+    ) -> None:
+        """The application holds what a trigger has to lock, then wants rows of the same batch.
+
+        The migration lets go of its rows long before the server would end the application's
+        transaction, and moves what isn't in the way.
+        """
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            written = fill(store, 100)
+            count_updates(store)
+            ended = threading.Event()
+            errors: list[Exception] = []
+
+            def work() -> None:
+                wanted = sa.text(
+                    "UPDATE secrets SET updated_at = updated_at WHERE account_id = 'acct_3'"
+                )
+                try:
+                    with store.engine.begin() as busy:
+                        busy.exec_driver_sql("UPDATE counter SET n = n + 1 WHERE id = 'acct_3'")
+                        while not ended.wait(0.02):
+                            busy.execute(wanted)
+                except Exception as error:
+                    errors.append(error)
+
+            application = threading.Thread(target=work)
+            application.start()
+            try:
+                report = migrate(store, open_keys("two"), max_sweeps=1, batch_size=50)
+            finally:
+                ended.set()
+                application.join()
+            assert errors == []
+            mine = sum(account == "acct_3" for account, _ in written)
+            assert (report.moved + report.busy, report.failed) == (100, 0)
+            assert report.busy >= mine
+            assert migrate(store, open_keys("two")).complete
+            assert everything(store) == written
+
+    def test_a_row_that_only_a_trigger_finds_locked(
+        self, postgres_url: str, open_keys, fill
+    ) -> None:
+        """It is left for later; the others aren't kept from moving."""
+        with SecretStore(postgres_url, open_keys("one")) as store:
+            store.create_tables()
+            written = fill(store, 60)
+            count_updates(store)
+            with store.engine.connect() as busy:
+                busy.exec_driver_sql("UPDATE counter SET n = n + 1 WHERE id = 'acct_3'")
+                report = migrate(store, open_keys("two"), max_sweeps=1, batch_size=20)
+                busy.rollback()
+            mine = sum(account == "acct_3" for account, _ in written)
+            # Those that weren't found in time are left with the ones that are in the way.
+            assert (report.moved + report.busy, report.unsettled) == (60, True)
+            assert mine <= report.busy < 60
+            assert migrate(store, open_keys("two")).complete
+
     def test_a_reference_to_a_row_is_no_lock(self, postgres_url: str, open_keys, fill) -> None:
         """A foreign key's lock on the row doesn't hold a migration up, nor the other way.
 
@@ -261,6 +320,21 @@ class TestLocks:
             assert (report.unsettled, report.complete) == (True, False)
             assert "a transaction that was under way" in report.reason
             assert migrate(store, open_keys("two")).complete
+
+
+def count_updates(store: SecretStore) -> None:
+    """Let a trigger count the updates of each account, in a table of the application's."""
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE counter AS SELECT DISTINCT account_id AS id, 0 AS n FROM secrets"
+        )
+        connection.exec_driver_sql(
+            "CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "UPDATE counter SET n = n + 1 WHERE id = new.account_id; RETURN NULL; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER bump AFTER UPDATE ON secrets FOR EACH ROW EXECUTE FUNCTION bump()"
+        )
 
 
 class TestLostConnections:

@@ -28,7 +28,7 @@ from keyhinge_local import keyfile
 from keyhinge_store import Tables, migrate, runs, verify
 
 LOG = logging.getLogger(__name__)
-UNTOUCHED, SEEDED = 150, 40
+UNTOUCHED, SEEDED = 45, 40  # rows that nobody writes, for each kill; and for each writer
 RATE = 100  # so that a migration isn't over before the first kill
 OpenTables = Callable[[str], Tables]
 
@@ -124,7 +124,7 @@ def test_nothing_is_lost(
     new = open_tables("local")
     still = Application(99, tables, pairs=False)
     still.account = "still"
-    still.seed(UNTOUCHED)
+    still.seed(min(UNTOUCHED * kills, 1000))
     chance = random.Random(5)
     trouble = Trouble(chance, server, bao)
     # Some replicas have the new configuration already, and some have still the old one.
@@ -156,6 +156,7 @@ def test_nothing_is_lost(
 def fleet_of(fleet: Fleet) -> Iterator[Fleet]:
     """See to it that no process stays."""
     try:
+        fleet.begin()
         yield fleet
     finally:
         fleet.abolish()

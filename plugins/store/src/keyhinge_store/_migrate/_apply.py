@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
@@ -23,7 +24,9 @@ _REFUSED = ("22", "23", "27", "44", "P0")
 _LOCKED = "55P03"
 # Somebody else's doing, and over soon: statement time-outs, deadlocks, serialization.
 _BUSY = ("57014", "40001", "40P01")
-_BUSY_TRIES = 4
+# So often a batch is tried whole. Then it is divided, for so many seconds, to find the rows that
+# somebody is in the way of.
+_WHOLE_TRIES, _SEARCH = 2, 5.0
 
 Fail = Callable[[Change, Exception, str], None]
 
@@ -60,8 +63,12 @@ class Applier:
         self._wait = wait
         self._patience = patience
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change], until: float | None = None) -> None:
         """Write a batch. Each of its rows is counted as moved, changed, gone, busy or failed.
+
+        Args:
+            changes: The batch.
+            until: Given for a part of one that somebody is in the way of: when to stop searching.
 
         Raises:
             SQLAlchemyError: The database can't go on. What was committed before stays.
@@ -81,13 +88,13 @@ class Applier:
                 if _is_refusal(error, state):
                     self._halve(pending, translated(error), state)
                     return
-                # Rows that are locked are skipped; here it is the table, or the whole file. Going
-                # on to the next batch wouldn't help, so it is waited for like an outage.
-                lost, locked = is_passing(error), _is_locked(error, state)
-                if state in _BUSY and tries >= _BUSY_TRIES:
-                    self._tally.busy += len(pending)
+                lost, busy = is_passing(error), _is_busy(error, state)
+                if busy and (until is not None or tries >= _WHOLE_TRIES):
+                    self._avoid(pending, until or time.monotonic() + _SEARCH)
                     return
-                if not (lost or locked or state in _BUSY) or not patience.again():
+                # Where the table itself is locked, or the whole file, going on to the next batch
+                # wouldn't help, so it is waited for like an outage.
+                if not (lost or busy or _is_locked(error, state)) or not patience.again():
                     raise
             else:
                 self._tally.moved += len(written)
@@ -108,6 +115,15 @@ class Applier:
         middle = len(changes) // 2
         self.apply(changes[:middle])
         self.apply(changes[middle:])
+
+    def _avoid(self, changes: Sequence[Change], until: float) -> None:
+        """Write the rows that nobody is in the way of; count the others as busy."""
+        if len(changes) == 1 or time.monotonic() > until:
+            self._tally.busy += len(changes)
+            return
+        middle = len(changes) // 2
+        self.apply(changes[:middle], until)
+        self.apply(changes[middle:], until)
 
     def _settle(self, changes: Sequence[Change], *, unknown: bool = False) -> list[Change]:
         """Read rows again and count what became of them.
@@ -151,6 +167,15 @@ def _is_refusal(error: sa.exc.DBAPIError, state: str) -> bool:
     if state:
         return state[:2] in _REFUSED
     return isinstance(error, (sa.exc.IntegrityError, sa.exc.DataError))
+
+
+def _is_busy(error: sa.exc.DBAPIError, state: str) -> bool:
+    """Tell whether single rows are in the way: theirs are skipped, but not what triggers touch."""
+    if state == _LOCKED:
+        # Where it waited for a row, or in a trigger, the server says in which. For the table's own
+        # lock it has nothing to say.
+        return bool(getattr(getattr(error.orig, "diag", None), "context", None))
+    return state in _BUSY
 
 
 def _is_locked(error: sa.exc.DBAPIError, state: str) -> bool:

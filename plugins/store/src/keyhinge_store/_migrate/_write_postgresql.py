@@ -15,9 +15,11 @@ from keyhinge_store._table import now
 
 __all__ = ["PostgresqlWriter"]
 
-# For a lock on the table, as ALTER TABLE takes it; locks on rows are skipped, not waited for.
-_LOCK_TIMEOUT = "2s"
-_STATEMENT_TIMEOUT = "60s"
+# For a lock on the table, as ALTER TABLE takes it, and for what the table's triggers lock; rows of
+# the table itself are skipped, not waited for. It is much less than the second after which the
+# server looks for deadlocks: if an application waits for us and we for it, we give way.
+_LOCK_TIMEOUT = "300ms"
+_STATEMENT_TIMEOUT = "20s"
 # For a process that is frozen in mid-transaction: applications would wait for its locks.
 _IDLE_TIMEOUT = "10s"
 _LIMITS = sa.text(
