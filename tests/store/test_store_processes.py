@@ -353,6 +353,20 @@ class TestSettled:
         assert database.execute("SELECT DISTINCT section FROM secrets") == [("two",)]
         assert everything(store)["a", "late"] == b"late"
 
+    def test_one_in_another_database_is_none_of_ours(
+        self, store, open_keys, fill, postgres_server
+    ) -> None:
+        """It can't have written into this one, however long it goes on."""
+        fill(store, 50)
+        engine = sa.create_engine(postgres_server)
+        number = "SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
+        with engine.connect() as elsewhere:
+            running = elsewhere.exec_driver_sql(number).scalar_one()
+            report = migrate(store, open_keys("two"), patience=0.3)
+            assert elsewhere.exec_driver_sql(number).scalar_one() == running
+        engine.dispose()
+        assert (report.moved, report.complete, report.unsettled) == (50, True, False)
+
     def test_one_that_goes_on_makes_it_unsettled(self, store, open_keys, fill) -> None:
         fill(store, 50)
         with store.engine.begin() as earlier:

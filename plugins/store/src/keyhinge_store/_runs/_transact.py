@@ -17,7 +17,27 @@ _LIMITS = sa.text(
 )
 # Not pg_snapshot_xmax: it is behind the last transaction that is over, not the last that began.
 _OWN = sa.text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
-_OLDEST = sa.text("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
+# A snapshot is of all databases of the server; who is at work in another one can't write in ours.
+# The lock that every transaction has on its own number tells whose it is; it knows 32 bits of it.
+_OLDEST = sa.text("""
+WITH seen AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot),
+elsewhere (id) AS (
+    SELECT CAST(CAST(held.transactionid AS text) AS bigint)
+    FROM pg_locks AS held JOIN pg_stat_activity AS client ON client.pid = held.pid
+    WHERE held.locktype = 'transactionid' AND held.mode = 'ExclusiveLock'
+        AND client.datname <> current_database()
+    UNION ALL
+    SELECT CAST(CAST(transaction AS text) AS bigint)
+    FROM pg_prepared_xacts WHERE database <> current_database()
+),
+running (id) AS (
+    SELECT CAST(CAST(number AS text) AS bigint) FROM seen, pg_snapshot_xip(snapshot) AS number
+)
+SELECT coalesce(
+    (SELECT min(id) FROM running WHERE (id & 4294967295) NOT IN (SELECT id FROM elsewhere)),
+    CAST(CAST(pg_snapshot_xmax(snapshot) AS text) AS bigint)
+) FROM seen
+""")
 
 
 @contextlib.contextmanager
