@@ -499,6 +499,41 @@ class TestKeyServices:
         assert not caught.value.retryable
         assert caught.value.report.moved == 0
 
+    def test_the_right_to_decrypt_ends_in_the_middle(
+        self, open_store, keys: KeyManager, service: Faulty, fill, everything
+    ) -> None:
+        """As when a token ends: it isn't the rows that fail, so they aren't said to."""
+        store = open_store(keys)
+        written = fill(store, 50)
+        calls = iter(range(1000))
+        service.fail = lambda name, context: (
+            AccessDeniedError("the token is no longer valid") if next(calls) >= 20 else None
+        )
+
+        with pytest.raises(MigrationStoppedError, match="no longer valid") as caught:
+            migrate(store, target="one", not_primary=True, batch_size=10, workers_in_flight=1)
+
+        assert (caught.value.report.moved, caught.value.report.failed) == (20, 0)
+        service.fail = lambda name, context: None
+        report = migrate(store, target="one", not_primary=True)
+        assert (report.moved, report.complete) == (30, True)
+        assert everything(store) == written
+
+    def test_rows_that_may_not_be_decrypted(
+        self, open_store, keys: KeyManager, service: Faulty, fill
+    ) -> None:
+        """A whole batch of them, of a key of their own: the others go on."""
+        store = open_store(keys)
+        fill(store, 50)
+        denied = [info.secret_id for info in store.list()][20:30]
+        service.fail = lambda name, context: (
+            AccessDeniedError("not this key") if context["secret_id"] in denied else None
+        )
+
+        report = migrate(store, target="one", not_primary=True, batch_size=10)
+
+        assert (report.moved, report.failed, report.settled) == (40, 10, True)
+
     def test_one_value_that_fails(
         self, store: SecretStore, keys: KeyManager, service: Faulty, fill
     ) -> None:

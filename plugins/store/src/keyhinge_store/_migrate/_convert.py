@@ -28,24 +28,18 @@ from keyhinge import (
 )
 from keyhinge_store._codec import Adopted
 from keyhinge_store._layout import Row
+from keyhinge_store._migrate._access import Access
+from keyhinge_store._migrate._keys_failed import KeysFailedError
 from keyhinge_store._migrate._patience import Patience, Wait, patiently
 from keyhinge_store._migrate._plan import Plan
 from keyhinge_store._migrate._report import RowFailure, Tally
 from keyhinge_store._resolver import Resolver
 from keyhinge_store._trial import open_items
 
-__all__ = ["Change", "Converter", "KeysFailedError"]
+__all__ = ["Change", "Converter"]
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
-
-
-class KeysFailedError(Exception):
-    """The keys can't go on; carries the error out to the engine."""
-
-    def __init__(self, error: OperationError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 @attrs.frozen
@@ -81,6 +75,7 @@ class Converter:
         cold: Opened apart from `keys`, so that what it opens doesn't come from a cache.
         plan: Where to.
         tally: Counts what the key services are asked.
+        access: Knows what could be opened before.
         wait: Waits.
         patience: For how many seconds temporary errors of a batch are tried again.
         engine: Where the ledger is, for rows that don't name their section.
@@ -93,6 +88,7 @@ class Converter:
         plan: Plan,
         tally: Tally,
         *,
+        access: Access,
         wait: Wait,
         patience: float,
         engine: sa.Engine,
@@ -103,6 +99,7 @@ class Converter:
         self._cold = cold
         self._plan = plan
         self._tally = tally
+        self._access = access
         self._wait = wait
         self._patience = patience
         self._services: dict[str, bool] = {}
@@ -164,7 +161,12 @@ class Converter:
         return good
 
     def _decrypt(self, items: Sequence[Decrypt]) -> list[Outcome[bytes]]:
-        return self._ask(self._keys.decrypt_many, items, _section_named)
+        def decrypt(items: Sequence[Decrypt]) -> list[Outcome[bytes]]:
+            return self._ask(self._keys.decrypt_many, items, _section_named)
+
+        outcomes = decrypt(items)
+        self._access.look(items, outcomes, decrypt)
+        return outcomes
 
     def _has_to_go(self, value: EncryptedValue) -> bool:
         """Tell it of a row that didn't name its section, so that SQL couldn't tell."""

@@ -18,10 +18,12 @@ from keyhinge_store._errors import MigrationError, MigrationStoppedError, StoreE
 from keyhinge_store._errors_sql import guarded, translated
 from keyhinge_store._layout import Row
 from keyhinge_store._mapped import MappedColumn
+from keyhinge_store._migrate._access import Access
 from keyhinge_store._migrate._books import Books
 from keyhinge_store._migrate._capacity import is_bounded, longest, refuse_narrow
-from keyhinge_store._migrate._convert import Converter, KeysFailedError
+from keyhinge_store._migrate._convert import Converter
 from keyhinge_store._migrate._dry_run import dry_run
+from keyhinge_store._migrate._keys_failed import KeysFailedError
 from keyhinge_store._migrate._patience import Patience, at_the_start, patiently
 from keyhinge_store._migrate._places import FailedRows, Pages, TableRows
 from keyhinge_store._migrate._plan import Plan, count_matching
@@ -107,6 +109,7 @@ class Migration:
         self.converting = options.workers_in_flight if _waits(keys, plan, labels) else 1
         self._keys = keys
         self._cold: KeyManager | None = None
+        self._access = Access()
         rows = options.batch_size
         if options.rate is not None:
             rows = max(1, min(rows, int(options.rate)))
@@ -176,6 +179,7 @@ class Migration:
             self._cold,
             self.plan,
             tally,
+            access=self._access,
             wait=self.wait,
             patience=self.patience,
             engine=self.engine,
