@@ -118,6 +118,10 @@ def test_more_errors_than_five_stop_it(run, project, execute) -> None:
     assert "more than 5 rows failed" in done.err
     [(moved,)] = execute("SELECT count(*) FROM secrets WHERE section = 'local'")
     assert 500 < moved < 993
+    # It isn't over, so what failed can't be tried alone yet.
+    early = run("migrate", "--retry-failed")
+    assert early.code == 2
+    assert "run 1 isn't over" in early.err
     # Mended, it goes on with what is left; what failed is among it.
     mend(execute, *CORRUPT)
     done = run("migrate", "--max-errors", "5", "--json")

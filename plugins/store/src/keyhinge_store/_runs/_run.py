@@ -275,13 +275,25 @@ def _lease(connection: sa.Connection, holder: str) -> dict[str, Any]:
 
 
 def last_run(engine: sa.Engine, subject: str) -> int | None:
-    """Give the last run that went through all rows and has ended."""
-    wanted = sa.select(sa.func.max(RUN.c.run_id)).where(
-        RUN.c.subject == subject,
-        RUN.c.state != "active",
-        RUN.c.retry_of.is_(None),
-        RUN.c.operation != "verify",
+    """Give the last run that went through all rows.
+
+    Raises:
+        MigrationError: It isn't over.
+    """
+    wanted = (
+        sa.select(RUN.c.run_id, RUN.c.state)
+        .where(RUN.c.subject == subject, RUN.c.retry_of.is_(None))
+        .where(RUN.c.operation != "verify")
+        .order_by(RUN.c.run_id.desc())
+        .limit(1)
     )
     with engine.connect() as connection:
-        found = connection.execute(wanted).scalar_one()
-    return None if found is None else int(found)
+        found = connection.execute(wanted).one_or_none()
+    if found is not None and found.state == "active":
+        msg = (
+            f"run {found.run_id} isn't over. Start it again without --retry-failed: it tries "
+            "what failed once more before it ends. Or end it as it is, with "
+            f"`keyhinge runs abandon {found.run_id}`"
+        )
+        raise MigrationError(msg)
+    return None if found is None else int(found.run_id)
