@@ -127,6 +127,16 @@ class TestMissing:
         assert caught.value.retryable
         assert "hunter2" not in everything_about(caught.value) + repr(store)
 
+    def test_a_server_that_vanishes_is_noticed(self, postgres_url: str, open_keys) -> None:
+        """Its machine is gone, and says nothing. What the URL names comes first."""
+        keys = open_keys("one")
+        url = sa.make_url(postgres_url).update_query_dict({"keepalives_count": "7"})
+        with SecretStore(url, keys) as store, store.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            used = driver.info.get_parameters()
+        wanted = {"keepalives_idle": "30", "keepalives_count": "7", "tcp_user_timeout": "60000"}
+        assert {name: used[name] for name in wanted} == wanted
+
     def test_not_a_database(self, connect, tmp_path: Path, open_keys) -> None:
         file = tmp_path / "text.db"
         file.write_text("not a database at all, just some text\n" * 50)

@@ -24,6 +24,13 @@ __all__ = ["make_async_engine", "make_engine", "parse_url", "require_file", "sql
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 5
+# A server that vanishes without a word, as in a failover, would be waited for for two hours.
+_KEEPALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _SQLITE_BUSY_SECONDS = 10
 # Gives our engines a logger of their own, which has a filter.
 _LOGGING_NAME = "keyhinge-store"
@@ -137,8 +144,8 @@ def engine_options(url: sa.URL) -> dict[str, Any]:
         # Prepared statements don't survive PgBouncer's transaction mode.
         arguments["prepare_threshold"] = None
         options["pool_pre_ping"] = True
-        if "connect_timeout" not in url.query:
-            arguments["connect_timeout"] = _CONNECT_SECONDS
+        given = {"connect_timeout": _CONNECT_SECONDS, **_KEEPALIVE}
+        arguments.update((name, value) for name, value in given.items() if name not in url.query)
     return options
 
 
