@@ -8,9 +8,11 @@ from typing import TypeVar
 from keyhinge import Decrypt, KeyManager, KeyRef, OperationError
 from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Key, Row
+from keyhinge_store._migrate._access import Access
 from keyhinge_store._migrate._capacity import is_bounded, longest, refuse_narrow
-from keyhinge_store._migrate._convert import Converter, KeysFailedError
+from keyhinge_store._migrate._convert import Converter
 from keyhinge_store._migrate._flow import Flow
+from keyhinge_store._migrate._keys_failed import KeysFailedError
 from keyhinge_store._migrate._patience import Patience, patiently
 from keyhinge_store._migrate._plan import Plan, count_matching
 from keyhinge_store._migrate._preflight import preflight
@@ -74,6 +76,7 @@ class Stage:
         self._tally = Tally()
         self._ready = self._made = 0
         self._shelf: Shelf | None = None
+        self._access = Access()
         self._samples: dict[tuple[str, KeyRef], tuple[Row, Staged]] = {}
         self.reader = Reader(
             column.engine,
@@ -257,6 +260,7 @@ class Stage:
             self._cold,
             self.plan,
             tally,
+            access=self._access,
             wait=self._wait,
             patience=self._options.patience,
             engine=self.engine,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from keyhinge_store._errors import MigrationStoppedError, StoreError
 from keyhinge_store._errors_sql import translated
 from keyhinge_store._mapped import MappedColumn
-from keyhinge_store._migrate._convert import KeysFailedError
+from keyhinge_store._migrate._keys_failed import KeysFailedError
 from keyhinge_store._migrate._work import TooManyFailuresError
 from keyhinge_store._migrate._writer import AlteredError
 from keyhinge_store._runs._tables import create_state_tables
