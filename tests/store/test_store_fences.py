@@ -23,7 +23,10 @@ from keyhinge_store import (
     can_retire,
     fence_statements,
     fences,
+    migrate,
+    migrate_staged,
     remove_fence,
+    runs,
 )
 from keyhinge_store._retire import refuse_fenced
 
@@ -363,6 +366,12 @@ def test_moving_back_behind_a_fence_is_refused(fenced, open_keys, database) -> N
         with pytest.raises(FencedError) as caught:
             refuse_fenced(connection, layout, "one")
     assert (caught.value.section, caught.value.table) == ("one", "secrets")
+    before = place.rows()
+    for move in (migrate, migrate_staged):
+        with pytest.raises(FencedError):
+            move(place.open(keys))
+    assert place.rows() == before
+    assert not [each for each in runs(place.open(keys)) if each.target == "one"]
     stored = place.open(open_keys("two"))
     remove_fence(stored, "one")
     key = keys.current_key("one")

@@ -20,6 +20,7 @@ from keyhinge_store._migrate._price import kms_price
 from keyhinge_store._migrate._report import Progress, Tally
 from keyhinge_store._migrate._work import TooManyFailuresError
 from keyhinge_store._reader import Reader
+from keyhinge_store._retire._refuse import refuse_fenced
 from keyhinge_store._runs._transact import transaction
 from keyhinge_store._staged._batch import Batch
 from keyhinge_store._staged._options import Options, Waiter
@@ -107,6 +108,7 @@ class Stage:
 
         def look() -> tuple[int, tuple[str, ...], list[Row]]:
             with self.engine.connect() as connection:
+                refuse_fenced(connection, self.layout, self.plan.target)
                 found = preflight(connection, self.layout, writing=True)
                 rows = longest(connection, self.plan) if is_bounded(self.layout) else []
                 return count_matching(connection, self.plan), found, rows
