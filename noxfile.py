@@ -59,10 +59,20 @@ find_pyenv_pythons()
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # test what is there; a missing Python is reported
 PYTHONS = pythons()
 NEWEST = [version for version in PYTHONS if shutil.which(f"python{version}")][-1:]
-# What talks to key services is slow: it runs on the oldest and on the newest Python.
-SERVICES = ("tests/aws", "tests/vault", "tests/integration")
-# Many tests wait for a database or a process: two at a time take little more than half as long.
-PARALLEL = ("--numprocesses", "2", "--dist", "worksteal")
+# What talks to key services is slow, and so is what kills processes and databases, or goes through
+# every encoding of a table: these run on the oldest and on the newest Python.
+SLOW = (
+    *("tests/aws", "tests/vault", "tests/integration"),
+    *(
+        f"tests/store/test_store_{subject}.py"
+        for subject in (
+            *("can_retire", "faults", "fences", "fences_postgresql", "pgbouncer", "processes"),
+            *("report", "runs", "staged", "tables", "tables_postgresql"),
+        )
+    ),
+)
+# Many tests wait for a database, a server or a process: three at a time hardly disturb each other.
+PARALLEL = ("--numprocesses", "3", "--dist", "worksteal")
 RAN: list[str] = []  # the Pythons that the tests ran on
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -172,7 +182,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite against the built wheels, on every installed CPython from 3.10 up.
 
     The oldest Python gets the lowest versions of all dependencies that the packages declare.
-    The tests that talk to key services run on the oldest and on the newest.
+    Those that take long run on the oldest and on the newest.
     """
     wheels = [built(name) + extras(name) for name in FOLDERS]
     if session.python == PYTHONS[0] and session.venv_backend == "uv":
@@ -182,7 +192,7 @@ def tests(session: nox.Session) -> None:
     session.run("python", "-I", "dev/check_installed.py", *FOLDERS)
     RAN.append(str(session.python))
     between = session.python not in {PYTHONS[0], *NEWEST}
-    without = [f"--ignore={folder}" for folder in SERVICES if between]
+    without = [f"--ignore={place}" for place in SLOW if between]
     pytest(session, *PARALLEL, *without, env={"KEYHINGE_TEST_DIST": str(DIST)})
 
 
