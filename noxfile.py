@@ -172,9 +172,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Types (mypy --strict) of packages, tests, documentation and tools."""
+    """Types (mypy --strict) of packages, tests, documentation, tools and generated code."""
     install(session, "typing")
     session.run("mypy", *session.posargs)
+    session.run("python", "-m", "pytest", "-q", "tests/packaging/test_packaging_scaffold_style.py")
 
 
 @nox.session(python=PYTHONS, requires=["build"], reuse_venv=False)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,17 +91,23 @@ def dist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(given)
     target = tmp_path_factory.mktemp("dist")
     for each in ALL:
-        hatchling("sdist", each.folder, target)
+        build("sdist", each.folder, target)
         # The wheel is made from the sdist, as an installer without our tree would do it.
         stem = f"{each.module}-{each.project['version']}"
         unpacked = tmp_path_factory.mktemp(each.name)
         with tarfile.open(target / f"{stem}.tar.gz") as archive:
             archive.extractall(unpacked, filter="data")
-        hatchling("wheel", unpacked / stem, target)
+        build("wheel", unpacked / stem, target)
     return target
 
 
-def hatchling(kind: str, folder: Path, target: Path) -> None:
+@pytest.fixture(scope="session")
+def hatchling() -> Callable[[str, Path, Path], None]:
+    """Builds a file of a package: `hatchling("wheel", folder, target)`."""
+    return build
+
+
+def build(kind: str, folder: Path, target: Path) -> None:
     """Build one file without the network: hatchling is installed here."""
     command = [
         sys.executable,

@@ -36,6 +36,7 @@ _COMMANDS = {
     "can-retire": "can_retire",
     "fence": "fence",
     "local": "local",
+    "dev": "dev",
     "completion": "completion",
 }
 
