@@ -73,8 +73,86 @@ def test_the_traceback_when_asked_for(program, install):
     assert "RuntimeError: hunter2" in done.err
 
 
+GOOD = """
+from keyhinge import Capabilities, Provider, hookimpl, settings
+
+@settings
+class GoodSettings:
+    pass
+
+class GoodProvider(Provider):
+    capabilities = Capabilities(encrypts=True, binds_context=False, max_plaintext=4096)
+
+keyhinge_api = 1
+keyhinge_settings = GoodSettings
+
+@hookimpl
+def keyhinge_configure(settings, section) -> GoodProvider:
+    raise AssertionError
+"""
+
+
+def test_what_belongs_into_a_bug_report(program, install):
+    site = install("good", GOOD)
+    metadata = site / "their_package-1.0.dist-info" / "METADATA"
+    needs = "Requires-Dist: attrs>=1\nRequires-Dist: missing-package (>=2)\n"
+    needs += "Requires-Dist: not-wanted; extra == 'more'\n"
+    metadata.write_text(metadata.read_text() + needs)
+    env = {"PYTHONPATH": str(site)}
+    events = program("providers", "--load", "--verbose", "--json", env=env).events
+    assert events[0]["event"] == "environment"
+    assert events[0]["api"] == 1
+    assert {"keyhinge", "python", "platform", "needs"} <= events[0].keys()
+    (good,) = [each for each in events if each.get("name") == "good"]
+    assert good["distribution"] == "their-package"
+    assert good["version"] == "1.0"
+    assert good["target"] == "their_package_module"
+    assert good["location"] == str(site / "their_package_module.py")
+    assert good["folder"] == str(site)
+    assert good["api"] == 1
+    assert good["settings"] == "their_package_module.GoodSettings"
+    assert good["capabilities"]["binds_context"] is False
+    assert good["capabilities"]["max_plaintext"] == 4096
+    assert good["needs"].keys() == {"attrs", "missing-package"}
+    assert good["needs"]["missing-package"] is None
+    shown = program("providers", "--load", "--verbose", env=env).text
+    for each in ("good  their-package 1.0", str(site), "hook API       1", "GoodSettings"):
+        assert each in shown
+    assert "encrypts yes, binds_context no" in shown
+    assert "missing-package none" in shown
+
+
+def test_a_bug_report_without_an_import(program, install):
+    env = {"PYTHONPATH": str(install("broken", BROKEN["killed"]))}
+    done = program("providers", "--verbose", "--json", env=env)
+    assert done.code == 0
+    (broken,) = [each for each in done.events if each.get("name") == "broken"]
+    assert broken["folder"] == env["PYTHONPATH"]
+    assert "api" not in broken
+
+
+def test_a_broken_one_tells_what_it_can(program, install):
+    env = {"PYTHONPATH": str(install("broken", BROKEN["newer api"]))}
+    done = program("providers", "--load", "--verbose", "--json", env=env)
+    assert done.code == 1
+    (broken,) = [each for each in done.events if each.get("name") == "broken"]
+    assert broken["api"] == 99
+    assert broken["location"].endswith("their_package_module.py")
+    assert broken["settings"] is None
+    assert "upgrade keyhinge" in broken["reason"]
+
+
+@pytest.mark.parametrize("load", [[], ["--load"]], ids=["listed", "loaded"])
+def test_one_line_each_unless_more_is_asked_for(program, install, load):
+    env = {"PYTHONPATH": str(install("good", GOOD))}
+    done = program("providers", *load, "--json", env=env)
+    assert {frozenset(each) for each in done.events} == {
+        frozenset({"event", "name", "distribution", "version", "target", "status", "reason"})
+    }
+
+
 def test_one_that_never_ends_is_given_up(run, install, monkeypatch):
-    monkeypatch.setattr("keyhinge_cli.commands.providers._SECONDS", 2)
+    monkeypatch.setattr("keyhinge_cli._loading.SECONDS", 2)
     site = install("endless", "import time\ntime.sleep(60)\n")
     monkeypatch.setenv("PYTHONPATH", str(site))
     monkeypatch.syspath_prepend(site)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,8 +15,6 @@ if TYPE_CHECKING:
     from keyhinge._discovery import InstalledProvider
     from keyhinge_cli._output import Output
 
-_SECONDS = 30
-
 # The providers that we publish, and the extra of `keyhinge` that brings each.
 _OURS = {
     "aws": "aws",
@@ -31,38 +24,24 @@ _OURS = {
     "vault": "vault",
 }
 
-# What a new interpreter needs to find the same packages. A stranger's code doesn't get the rest
-# of the environment, where secrets often are.
-_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT", "LD_LIBRARY_PATH")
-
-# Runs in a process of its own. The answer follows a mark that only we know, since what is
-# imported may print anything.
-_PROGRAM = """
-import sys
-if sys.path and not sys.path[0]:
-    del sys.path[0]  # the current folder, which holds no installed package
-import json, traceback
-from importlib.metadata import entry_points
-from keyhinge._discovery import GROUP, Registry
-name, mark = sys.argv[1:]
-trace = ""
-try:
-    for point in entry_points(group=GROUP, name=name):
-        point.load()
-except BaseException:
-    trace = traceback.format_exc()
-try:
-    Registry().load(name)
-    answer = {"status": "ok", "reason": ""}
-except Exception as error:
-    answer = {"status": "broken", "reason": str(error), "traceback": trace}
-sys.stdout.write("\\n" + mark + json.dumps(answer) + "\\n")
-"""
+# What is only told with --verbose, and what it is called for people.
+_DETAILS = {
+    "location": "imported from",
+    "folder": "installed in",
+    "api": "hook API",
+    "settings": "settings",
+    "capabilities": "capabilities",
+    "needs": "needs",
+}
 
 
 @click.command("providers", cls=Command, short_help="List the installed providers; try them out.")
 @click.option("--load", is_flag=True, help="Try each in a process of its own.")
-@click.option("--verbose", is_flag=True, help="With --load: show the traceback of a broken one.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Tell what belongs into a bug report; with --load also the traceback of a broken one.",
+)
 @pass_invocation
 def providers(invocation: Invocation, load: bool, verbose: bool) -> None:
     """List the installed providers, from the packages' metadata alone.
@@ -74,29 +53,25 @@ def providers(invocation: Invocation, load: bool, verbose: bool) -> None:
     out = invocation.out
     show_logging(out)
     found = installed_providers()
+    states = [_state(each, found, load=load, verbose=verbose) for each in found]
+    if verbose:
+        _tell_environment(out)
     rows = []
-    broken = False
-    for each in found:
-        state = _state(each, found, load=load)
-        status, reason = state["status"], state["reason"]
-        broken = broken or bool(reason)
-        rows.append([each.name, each.distribution, each.version, each.target, status])
-        event = {key: state[key] for key in state if key != "traceback" or verbose}
+    for each, state in zip(found, states, strict=True):
+        rows.append([each.name, each.distribution, each.version, each.target, state["status"]])
         out.event(
             "provider",
             name=each.name,
             distribution=each.distribution,
             version=each.version,
             target=each.target,
-            **event,
+            **state,
         )
-        if reason and not out.as_json:
-            out.warn(reason)
-        if verbose and not out.as_json and state.get("traceback"):
-            out.note(str(state["traceback"]).rstrip())
     out.table(["name", "distribution", "version", "target", "status"], rows)
+    for each, state in zip(found, states, strict=True):
+        _tell_more(out, each, state, verbose=verbose)
     _tell_missing(out, {each.name for each in found})
-    finish(FAILED if broken else 0)
+    finish(FAILED if any(state["reason"] for state in states) else 0)
 
 
 def _tell_missing(out: Output, found: set[str]) -> None:
@@ -108,46 +83,68 @@ def _tell_missing(out: Output, found: set[str]) -> None:
 
 
 def _state(
-    provider: InstalledProvider, found: Sequence[InstalledProvider], *, load: bool
+    provider: InstalledProvider, found: Sequence[InstalledProvider], *, load: bool, verbose: bool
 ) -> dict[str, Any]:
+    """Tell how it is with a provider: `status`, `reason`, and more of it with --verbose."""
     owners = [str(each) for each in found if each.name == provider.name]
+    state: dict[str, Any] = {"status": "installed", "reason": ""}
     if len(owners) > 1:
         reason = (
             f"more than one installed package has a provider called {provider.name!r}: "
             f"{' and '.join(owners)}. Uninstall the one that you don't want"
         )
-        return {"status": "conflict", "reason": reason}
-    return _tried(provider) if load else {"status": "installed", "reason": ""}
+        state = {"status": "conflict", "reason": reason}
+    elif load:
+        from keyhinge_cli._loading import load_apart
+
+        state = load_apart(provider)
+    if not verbose:
+        return {key: state[key] for key in ("status", "reason")}
+    from keyhinge_cli._bug_report import installed_needs, package_folder
+
+    needs = installed_needs(provider.distribution)
+    return {**state, "folder": package_folder(provider.distribution), "needs": needs}
 
 
-def _tried(provider: InstalledProvider) -> dict[str, Any]:
-    mark = secrets.token_hex(16)
-    who = f"provider {provider.name!r} of {provider.distribution} {provider.version}"
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _VARIABLES or name.startswith(("PYTHON", "LC_"))
-    }
-    try:
-        done = subprocess.run(  # noqa: S603 - our own interpreter and program
-            [sys.executable, "-c", _PROGRAM, provider.name, mark],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        reason = f"{who} wasn't loaded within {_SECONDS} s"
-        return {"status": "broken", "reason": reason}
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
-        if line.startswith(mark):
-            answer: dict[str, Any] = json.loads(line[len(mark) :])
-            return answer
-    code = done.returncode
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return {
-        "status": "broken",
-        "reason": f"{who}: the process that loaded it {how}",
-        "traceback": done.stderr.decode("utf-8", "replace"),
-    }
+def _tell_environment(out: Output) -> None:
+    from keyhinge_cli._bug_report import environment
+
+    facts = environment()
+    out.event("environment", **facts)
+    out.line(
+        f"keyhinge {facts['keyhinge']} (hook API {facts['api']}), "
+        f"keyhinge-cli {facts['keyhinge_cli']}"
+    )
+    out.line(f"{facts['implementation']} {facts['python']} in {facts['prefix']}")
+    out.line(facts["platform"])
+    out.line(f"needs {_shown(facts['needs'])}")
+    out.line()
+
+
+def _tell_more(
+    out: Output, provider: InstalledProvider, state: Mapping[str, Any], *, verbose: bool
+) -> None:
+    """Write for people what the table has no room for."""
+    if out.as_json:
+        return
+    if verbose:
+        out.line()
+        out.line(f"{provider.name}  {provider}")
+        for key, label in _DETAILS.items():
+            if state.get(key) is not None:
+                out.line(f"  {label:13}  {_shown(state[key])}")
+    if state["reason"]:
+        out.warn(state["reason"])
+    if verbose and state.get("traceback"):
+        out.note(str(state["traceback"]).rstrip())
+
+
+def _shown(fact: Any) -> str:
+    """Write a fact for people."""
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{name} {_shown(value)}" for name, value in fact.items())
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    if isinstance(fact, int):
+        return f"{fact:,}"
+    return "none" if fact is None else str(fact)
