@@ -36,7 +36,8 @@ class Environment:
         self, *arguments: str, cwd: Path, stdin: str = "", fails: bool = False, **environ: str
     ) -> str:
         """Run this environment's Python; give what it printed."""
-        inherited = {
+        # A stranger has pytest, and not the plugins that are installed here.
+        inherited = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("KEYHINGE", "PYTHON", "PYTEST", "COV"))
