@@ -1,13 +1,20 @@
-"""For authors of providers: a kit of tests that tells whether a provider is right.
+"""For authors of providers, a kit of tests; for applications, a key service that obeys.
 
 Needs pytest, and is imported only when asked for.
 """
 
-import pytest
+from keyhinge.testing._case import BrokenRuleError
+from keyhinge.testing._configured import conformance_of
+from keyhinge.testing._conformance import ProviderConformance
+from keyhinge.testing._rules import RULES, Rule
+from keyhinge.testing._run import Result, run_conformance
 
-# Without this, a failing assertion in the kit would show nothing but "AssertionError".
-pytest.register_assert_rewrite("keyhinge.testing._conformance", "keyhinge.testing._support")
-
-from keyhinge.testing._conformance import ProviderConformance  # noqa: E402
-
-__all__ = ["ProviderConformance"]
+__all__ = [
+    "RULES",
+    "BrokenRuleError",
+    "ProviderConformance",
+    "Result",
+    "Rule",
+    "conformance_of",
+    "run_conformance",
+]

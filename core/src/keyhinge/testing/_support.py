@@ -1,33 +1,19 @@
-"""What the conformance tests share: opening a provider, forking, running threads."""
+"""What the conformance tests share: forking, running threads, forging values."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from keyhinge import KeyManager
+from keyhinge import EncryptedValue
 
-PROVIDER = "provider-under-test"
-
-
-@contextmanager
-def opened(
-    provider: object, settings: Mapping[str, Any], other_settings: Mapping[str, Any]
-) -> Iterator[KeyManager]:
-    """Open three sections: `one` and `twin` with the same settings, `stranger` with other ones."""
-    block = {
-        "provider": "one",
-        "one": {"type": PROVIDER, **settings},
-        "twin": {"type": PROVIDER, **settings},
-        "stranger": {"type": PROVIDER, **other_settings},
-    }
-    keys = KeyManager.open({"keyManagement": block}, providers={PROVIDER: provider}, environ={})
-    with keys:
-        yield keys
+__all__ = ["in_fork", "in_threads", "reachable_text", "with_changes"]
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> list[BaseException]:
@@ -52,7 +38,7 @@ def in_threads(count: int, work: Callable[[int], None]) -> list[BaseException]:
     return raised
 
 
-def in_fork(work: Callable[[], bytes]) -> bytes:
+def in_fork(work: Callable[[], bytes], timeout: float = 60) -> bytes:
     """Run `work` in a forked child; give what it returned, or the name of what it raised."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -68,7 +54,12 @@ def in_fork(work: Callable[[], bytes]) -> bytes:
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
+        # A lock that a thread of the parent held is held for ever in the child.
+        ready, _, _ = select.select([pipe], [], [], timeout)
+        answer = pipe.read() if ready else b"raised TimeoutError"
+    if not ready:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return answer
 
@@ -78,3 +69,14 @@ def reachable_text(error: BaseException) -> str:
     parts = [str(error), repr(error), repr(error.args), repr(vars(error))]
     parts += map(reachable_text, filter(None, (error.__cause__, error.__context__)))
     return "\n".join(parts)
+
+
+def with_changes(value: EncryptedValue, **changes: Any) -> EncryptedValue:
+    """Give a value with other parts: what somebody could plant in a database."""
+    parts = {
+        "section": value.section,
+        "key_id": value.key_id,
+        "version": value.version,
+        "ciphertext": value.ciphertext,
+    }
+    return EncryptedValue(**{**parts, **changes})

@@ -1,0 +1,110 @@
+"""Cases about batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keyhinge import Capabilities, Decrypt, Encrypt, InvalidCiphertextError, KeyManager, Outcome
+from keyhinge.testing._base import Bench
+from keyhinge.testing._case import checks, expect
+from keyhinge.testing._support import with_changes
+
+__all__ = ["BatchCases"]
+
+ITEMS = 20
+BAD = 7
+
+
+class BatchCases(Bench):
+    """Each item has its own answer, in its own place."""
+
+    @checks("R15")
+    def test_batches_keep_order(self, keys: KeyManager) -> None:
+        """Each item of a batch has its own answer under its own context, in order."""
+        plaintexts, items = self._batch(keys)
+        made = keys.encrypt_many(items)
+        expect(len(made) == ITEMS, f"{ITEMS} items have {len(made)} answers")
+        for outcome, item in zip(made, items, strict=True):
+            expect(
+                keys.decrypt(outcome.value, context=item.context) == item.plaintext,
+                "what a batch encrypted opens to another item's plaintext",
+            )
+        singly = [keys.encrypt(item.plaintext, context=item.context) for item in items]
+        for values in ([outcome.value for outcome in made], singly):
+            pairs = zip(values, items, strict=True)
+            opened = keys.decrypt_many([Decrypt(v, item.context) for v, item in pairs])
+            expect(
+                [outcome.value for outcome in opened] == plaintexts,
+                "decrypting a batch gave plaintexts in other places than their items'",
+            )
+
+    @checks("R15")
+    def test_rewrapped_batches_keep_order(self, keys: KeyManager) -> None:
+        """Each rewrapped item is in its own place."""
+        _, items = self._batch(keys)
+        values = [keys.encrypt(item.plaintext, context=item.context) for item in items]
+        pairs = zip(values, items, strict=True)
+        again = keys.rewrap_many([Decrypt(v, item.context) for v, item in pairs])
+        for outcome, item in zip(again, items, strict=True):
+            expect(
+                keys.decrypt(outcome.value, context=item.context) == item.plaintext,
+                "rewrapping a batch gave values in other places than their items'",
+            )
+
+    @checks("R15")
+    def test_empty_batches(self, keys: KeyManager) -> None:
+        """A batch without items gives no answers."""
+        expect(keys.encrypt_many([]) == [], "encrypting an empty batch gave something")
+        expect(keys.decrypt_many([]) == [], "decrypting an empty batch gave something")
+        expect(keys.rewrap_many([]) == [], "rewrapping an empty batch gave something")
+
+    @checks("R16")
+    def test_one_bad_item_fails_alone(self, keys: KeyManager) -> None:
+        """Among good items a bad one has an error of its own, and the others their plaintexts."""
+        plaintexts, values = self._with_a_bad_one(keys)
+        outcomes = keys.decrypt_many(values)
+        _fails_alone(outcomes)
+        for place, plaintext in enumerate(plaintexts):
+            if place != BAD:
+                expect(outcomes[place].value == plaintext, "a good item beside a bad one changed")
+
+    @checks("R16")
+    def test_one_bad_item_is_not_rewrapped_alone(self, keys: KeyManager) -> None:
+        """The same for rewrapping."""
+        _, values = self._with_a_bad_one(keys)
+        _fails_alone(keys.rewrap_many(values))
+
+    def _batch(self, keys: KeyManager) -> tuple[list[bytes], list[Encrypt]]:
+        context = self._context(keys)
+        plaintext = self._plaintext(keys)
+        plaintexts = [plaintext[:-2].ljust(2, b".") + b"%02d" % n for n in range(ITEMS)]
+        items = [
+            Encrypt(plaintext, {**context, "row": str(n)} if context else {})
+            for n, plaintext in enumerate(plaintexts)
+        ]
+        return plaintexts, items
+
+    def _with_a_bad_one(self, keys: KeyManager) -> tuple[list[bytes], list[Decrypt]]:
+        capabilities: Capabilities = keys.capabilities()
+        plaintexts, items = self._batch(keys)
+        values = [
+            Decrypt(keys.encrypt(item.plaintext, context=item.context), item.context)
+            for item in items
+        ]
+        bad = b"\x01bad"
+        if capabilities.encrypts:
+            good = values[BAD].value.ciphertext
+            bad = good[:-1] + bytes([good[-1] ^ 1])
+        values[BAD] = Decrypt(with_changes(values[BAD].value, ciphertext=bad), values[BAD].context)
+        return plaintexts, values
+
+
+def _fails_alone(outcomes: Sequence[Outcome[Any]]) -> None:
+    failed = [place for place, outcome in enumerate(outcomes) if outcome.error is not None]
+    expect(failed == [BAD], f"one of {ITEMS} items was bad, and {len(failed)} failed")
+    kind = type(outcomes[BAD].error)
+    expect(
+        kind is InvalidCiphertextError,
+        f"the bad item's error is {kind.__name__}, not InvalidCiphertextError",
+    )
