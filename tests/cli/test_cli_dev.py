@@ -93,3 +93,106 @@ class TestNewProvider:
         text = (tmp_path / "work/keyhinge-acme/pyproject.toml").read_text(encoding="utf-8")
         assert '"keyhinge>=0.1,<1"' in text
         assert json.dumps(["Topic :: Security :: Cryptography", "Typing :: Typed"]) in text
+
+
+# Encrypts, but leaves the context out, and says that it doesn't.
+CARELESS = """
+import os
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.exceptions import InvalidTag
+from keyhinge import Capabilities, InvalidCiphertextError, Provider, Sealed, hookimpl, settings
+
+KEY = AESGCM(bytes(32))
+
+@settings
+class CarelessSettings:
+    pass
+
+class CarelessProvider(Provider):
+    capabilities = Capabilities(encrypts=True, binds_context=True)
+
+    @hookimpl
+    def keyhinge_encrypt(self, plaintext, context):
+        nonce = os.urandom(12)
+        return Sealed(nonce + KEY.encrypt(nonce, plaintext, b""))
+
+    @hookimpl
+    def keyhinge_decrypt(self, value, context):
+        opened = None
+        try:
+            opened = KEY.decrypt(value.ciphertext[:12], value.ciphertext[12:], b"")
+        except (InvalidTag, ValueError):
+            pass
+        if opened is None:
+            raise InvalidCiphertextError
+        return opened
+
+keyhinge_api = 1
+keyhinge_settings = CarelessSettings
+
+@hookimpl
+def keyhinge_configure(settings, section):
+    return CarelessProvider()
+"""
+
+
+class TestConformance:
+    def test_a_right_provider_with_another_key(self, program, project):
+        other = project.folder / "other.key"
+        assert program("local", "init", "--key-file", other).code == 0
+        text = "  local: {keyFile: keyhinge.key}\n  spare: {type: local, keyFile: other.key}\n"
+        project.sections("local", text)
+        done = program("dev", "conformance", "local", "--other", "spare", "--yes", "--json")
+        assert done.code == 0, done.text
+        *cases, summary = done.events
+        assert summary["event"] == "summary"
+        assert summary["section"] == "local"
+        assert summary["failed"] == 0
+        assert summary["broken"] == []
+        assert summary["passed"] == sum(each["outcome"] == "passed" for each in cases) > 30
+        outcomes = {each["case"]: each["outcome"] for each in cases}
+        assert outcomes["test_a_strangers_key_opens_nothing"] == "passed"
+        assert all(each["link"].endswith(f"#{each['rule'].lower()}") for each in cases)
+
+    def test_a_wrong_provider(self, program, project, install):
+        env = {"PYTHONPATH": str(install("careless", CARELESS))}
+        project.sections("careless", "  careless: {}\n")
+        done = program("dev", "conformance", "careless", "--yes", "--json", env=env)
+        assert done.code == 1
+        assert done.events[-1]["failed"] >= 1
+        assert "R10" in done.events[-1]["broken"]
+        done = program("dev", "conformance", "careless", "--yes", env=env)
+        assert done.code == 1
+        (line,) = [each for each in done.text.splitlines() if "only under its context" in each]
+        assert "R10   failed" in line
+        assert line.endswith("#r10")
+        assert "\nR10: The whole context is authenticated" in done.text
+
+    def test_one_that_does_not_encrypt(self, program, project):
+        project.sections("plaintext", "  plaintext: {}\n")
+        done = program("dev", "conformance", "plaintext", "--yes")
+        assert done.code == 0, done.text
+        assert " 0 failed" in done.text
+
+    def test_nobody_is_there_to_be_asked(self, program, project):
+        done = program("dev", "conformance", "local")
+        assert done.code == 2
+        assert "say --yes" in done.err
+        assert "may cost money" in done.err
+
+    def test_what_is_wrong_is_told_before_anybody_is_asked(self, program, project):
+        done = program("dev", "conformance", "locla")
+        assert done.code == 2
+        assert "Did you mean 'local'?" in done.err
+        project.sections("local", "  local: {keyFlie: keyhinge.key}\n")
+        done = program("dev", "conformance", "local")
+        assert done.code == 2
+        assert "keyFile" in done.err
+
+    def test_without_pytest(self, program, project, tmp_path):
+        (tmp_path / "pytest.py").write_text("raise ModuleNotFoundError('', name='pytest')\n")
+        env = {"PYTHONPATH": str(tmp_path)}
+        done = program("dev", "conformance", "local", "--yes", env=env)
+        assert done.code == 2
+        assert "pip install pytest" in done.err
+        assert program("dev", "new-provider", "acme", env=env).code == 0

@@ -144,3 +144,12 @@ def test_a_bar_shows_how_far_a_migration_is(terminal, project, service):
     assert b"/60" in shown.seen
     assert b"rows/s" in shown.seen
     assert b"moved" in shown.seen
+
+
+def test_the_conformance_tests_ask_first(terminal, project):
+    shown = terminal("dev", "conformance", "local")
+    shown.expect(b"Go on? [y/N]: ")
+    shown.type(b"n\n")
+    assert shown.end() == 1
+    assert b"may cost money" in shown.seen
+    assert b"nothing was tried" in shown.seen

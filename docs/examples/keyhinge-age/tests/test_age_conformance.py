@@ -15,6 +15,7 @@ class TestText(ProviderConformance):
     """The identity stands in the setting, as it does with `${NAME}`."""
 
     provider = keyhinge_age
+    client_libraries = ("pyrage",)
 
     def settings(self) -> dict[str, object]:
         """Give a section with a recovery key."""
@@ -29,6 +30,7 @@ class TestFile(ProviderConformance):
     """Each section has a file, as `age-keygen` writes it."""
 
     provider = keyhinge_age
+    client_libraries = ("pyrage",)
 
     @pytest.fixture(autouse=True)
     def files(self, tmp_path: Path) -> None:

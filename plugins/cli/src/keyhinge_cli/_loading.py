@@ -115,8 +115,6 @@ def _capabilities(module: object) -> dict[str, Any] | None:
 
     Only a configured section has them for certain: a provider may set them for each instance.
     """
-    import attrs
-
     from keyhinge import Capabilities
 
     configure: Any = getattr(module, "keyhinge_configure", None)
@@ -125,4 +123,6 @@ def _capabilities(module: object) -> dict[str, Any] | None:
     except Exception:  # noqa: BLE001 - what isn't imported when it runs is often named there
         return None
     found = inspect.getattr_static(kind, "capabilities", None)
-    return attrs.asdict(found) if isinstance(found, Capabilities) else None
+    if not isinstance(found, Capabilities):
+        return None
+    return {name: getattr(found, name) for name in inspect.signature(Capabilities).parameters}

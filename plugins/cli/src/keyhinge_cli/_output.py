@@ -26,6 +26,9 @@ _COLOURS = {
     "conflict": "red",
     "stale": "yellow",
     "yes": "green",
+    "passed": "green",
+    "failed": "red",
+    "skipped": "cyan",
 }
 
 
