@@ -28,9 +28,9 @@ class Environment:
         assert done.returncode == 0, done.stderr
         # pytest, click and the like come from the environment that the tests run in. A plain line
         # puts it behind, so that nothing of ours comes from there.
-        (site,) = folder.glob("lib/*/site-packages")
+        (self.site,) = folder.glob("lib/*/site-packages")
         behind = sysconfig.get_path("purelib")
-        (site / "behind.pth").write_text(f"{behind}\n", encoding="utf-8")
+        (self.site / "behind.pth").write_text(f"{behind}\n", encoding="utf-8")
 
     def run(
         self, *arguments: str, cwd: Path, stdin: str = "", fails: bool = False, **environ: str

@@ -2,72 +2,84 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
-import subprocess
-import sys
-import zipfile
 
 import pytest
+from tests.packaging._environment import Environment
+
+from keyhinge_cli._scaffold import write_package
 
 FILE = re.compile(
     r"<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
+CONFIG = """
+keyManagement:
+  provider: acme
+  acme: {keyID: tenant-1, token: '${ACME_TOKEN}'}
+  local: {keyFile: keyhinge.key}
+store: {url: 'sqlite:///secrets.db'}
+"""
 
 
 @pytest.fixture(scope="module")
-def site(root, tmp_path_factory):
-    """The folder that the tutorial's package is installed in."""
-    project = tmp_path_factory.mktemp("tutorial")
+def made(root, dist_folder, hatchling, tmp_path_factory):
+    """An environment with the package as it is at the tutorial's end, and the package's folder."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    package, *_ = write_package("acme", folder, "0.1.0")
     page = (root / "docs" / "tutorial" / "write-a-provider.md").read_text(encoding="utf-8")
     files = {match["name"]: match["text"] for match in FILE.finditer(page)}
-    assert {"pyproject.toml", "src/keyhinge_minimal/__init__.py"} < files.keys()
+    assert "keyhinge-acme/src/keyhinge_acme/__init__.py" in files
     for name, text in files.items():
-        target = project / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"]
-    subprocess.run(build, cwd=project, check=True, capture_output=True)
-    (wheel,) = (project / "dist").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(project / "site")
-    return project / "site"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    hatchling("wheel", package, folder / "dist")
+    wheels = [*dist_folder.glob("*.whl"), *folder.glob("dist/*.whl")]
+    environment = Environment(folder / "environment", sorted(wheels))
+    # What stands for the service's client library is installed as one would be.
+    (package / "acme_client.py").rename(environment.site / "acme_client.py")
+    return environment, package
 
 
-def keyhinge(site, *arguments, stdin="", **environ):
-    """Run the command where the package is installed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "keyhinge_cli", *arguments],
-        env={**os.environ, "PYTHONPATH": str(site), **environ},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
+def test_its_tests_pass_where_it_is_installed(made):
+    """The conformance kit and the tests of its errors."""
+    environment, package = made
+    done = environment.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=package)
+    assert " passed" in done
+
+
+def test_the_package_is_found_and_loads(made, tmp_path):
+    """`keyhinge providers` lists it beside the others, with all that a bug report needs."""
+    environment, _ = made
+    printed = environment.run(
+        "-m", "keyhinge_cli", "providers", "--load", "--verbose", "--json", cwd=tmp_path
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    events = map(json.loads, printed.splitlines())
+    (mine,) = [each for each in events if each.get("name") == "acme"]
+    assert mine["distribution"] == "keyhinge-acme"
+    assert mine["status"] == "ok"
+    assert mine["settings"] == "keyhinge_acme.Settings"
+    assert mine["capabilities"]["max_plaintext"] == 65536
+    assert mine["location"].startswith(str(environment.folder))
 
 
-def test_the_package_is_found_and_loads(site):
-    """`keyhinge providers --load` lists it beside the others."""
-    listed = map(json.loads, keyhinge(site, "providers", "--load", "--json").splitlines())
-    (mine,) = [each for each in listed if each.get("name") == "minimal"]
-    assert mine["distribution"] == "keyhinge-minimal"
-    assert "ok" in mine.values()
+def test_stored_secrets_move_to_it(made, tmp_path):
+    """A section that names it takes the values of another one over, and its kit passes."""
+    environment, _ = made
 
+    def keyhinge(*arguments, stdin=""):
+        return environment.run(
+            "-m", "keyhinge_cli", *arguments, cwd=tmp_path, stdin=stdin, ACME_TOKEN="t-8d21f0"
+        )
 
-def test_a_section_can_name_it(site, tmp_path):
-    """A configuration with `minimal` encrypts and decrypts, and its settings are in the schema."""
-    config = tmp_path / "config.yaml"
-    config.write_text(
-        "keyManagement:\n  provider: minimal\n  minimal: {key: '${MINIMAL_KEY}'}\n",
-        encoding="utf-8",
-    )
-    given = {"MINIMAL_KEY": base64.b64encode(bytes(32)).decode(), "KEYHINGE_CONFIG": str(config)}
-    value = keyhinge(site, "encrypt", "--context", "a=b", stdin="token\n", **given)
-    assert value.startswith("kh1:minimal:")
-    assert keyhinge(site, "decrypt", "--context", "a=b", stdin=value, **given) == "token"
-    schema = json.loads(keyhinge(site, "config", "schema", **given))
-    assert "keyFile" in schema["$defs"]["provider-minimal"]["properties"]
+    keyhinge("init")
+    keyhinge("secrets", "put", "--account", "a", "--kind", "k", "--id", "s", stdin="token\n")
+    (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    keyhinge("dev", "conformance", "acme", "--yes")
+    keyhinge("migrate")
+    keyhinge("verify")
+    listed = [json.loads(line) for line in keyhinge("secrets", "list", "--json").splitlines()]
+    assert [(each["section"], each["key_id"]) for each in listed] == [("acme", "tenant-1")]
+    assert keyhinge("secrets", "get", "--account", "a", "--id", "s").strip() == "token"
+    schema = json.loads(keyhinge("config", "schema"))
+    assert {"keyID", "tokenFile"} <= schema["$defs"]["provider-acme"]["properties"].keys()
