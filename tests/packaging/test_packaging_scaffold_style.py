@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.packaging._tutorial import write_tutorial
 
 from keyhinge_cli._scaffold import write_package
 
@@ -20,9 +21,11 @@ pytestmark = pytest.mark.skipif(
 
 
 # The longest name too: it must not make a line that the formatter would break.
-@pytest.fixture(params=["x", "acme", "a-name-as-long-as-they-may-be-32"])
+@pytest.fixture(params=["x", "acme", "a-name-as-long-as-they-may-be-32", "the tutorial's"])
 def package(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The folder of a generated package."""
+    if request.param == "the tutorial's":
+        return write_tutorial(tmp_path)
     return write_package(request.param, tmp_path, "0.1.0")[0]
 
 
@@ -41,4 +44,5 @@ def test_ruff_passes(package):
 
 def test_mypy_passes(package):
     """Strictly, with core's own types."""
-    run("mypy", "--strict", "--cache-dir", "../cache", "src", "tests", "noxfile.py", cwd=package)
+    others = [file.name for file in package.glob("*.py")]
+    run("mypy", "--strict", "--cache-dir", "../cache", "src", "tests", *others, cwd=package)

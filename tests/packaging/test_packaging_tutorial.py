@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 from tests.packaging._environment import Environment
+from tests.packaging._tutorial import write_tutorial
 
-from keyhinge_cli._scaffold import write_package
-
-FILE = re.compile(
-    r"<!-- file: (?P<name>\S+) -->\n```\w+\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
-)
 CONFIG = """
 keyManagement:
   provider: acme
@@ -23,16 +18,10 @@ store: {url: 'sqlite:///secrets.db'}
 
 
 @pytest.fixture(scope="module")
-def made(root, dist_folder, hatchling, tmp_path_factory):
+def made(dist_folder, hatchling, tmp_path_factory):
     """An environment with the package as it is at the tutorial's end, and the package's folder."""
     folder = tmp_path_factory.mktemp("tutorial")
-    package, *_ = write_package("acme", folder, "0.1.0")
-    page = (root / "docs" / "tutorial" / "write-a-provider.md").read_text(encoding="utf-8")
-    files = {match["name"]: match["text"] for match in FILE.finditer(page)}
-    assert "keyhinge-acme/src/keyhinge_acme/__init__.py" in files
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+    package = write_tutorial(folder)
     hatchling("wheel", package, folder / "dist")
     wheels = [*dist_folder.glob("*.whl"), *folder.glob("dist/*.whl")]
     environment = Environment(folder / "environment", sorted(wheels))
@@ -59,7 +48,7 @@ def test_the_package_is_found_and_loads(made, tmp_path):
     assert mine["distribution"] == "keyhinge-acme"
     assert mine["status"] == "ok"
     assert mine["settings"] == "keyhinge_acme.Settings"
-    assert mine["capabilities"]["max_plaintext"] == 65536
+    assert mine["capabilities"]["max_plaintext"] == 4096
     assert mine["location"].startswith(str(environment.folder))
 
 
