@@ -103,6 +103,10 @@ class OpenSection:
         """Close the provider now, whoever still uses it."""
         self._close()
 
+    def abandon(self) -> None:
+        """Never close the provider: closing it was tried, and doesn't come back."""
+        self._close.detach()
+
     def seal(self, plaintext: bytes, context: FrozenContext) -> EncryptedValue:
         """Encrypt one value."""
         try:

@@ -81,13 +81,20 @@ class Bench:
             keys = bounded(self._open, self.timeout)
         except (ProviderLoadError, ProviderContractError) as failure:
             raise BrokenRuleError("R1", str(failure)) from failure
+        sections: list[OpenSection] = []
         try:
             for name in keys.sections:
                 if name in {ONE, TWIN, STRANGER}:
                     keys.capabilities(name)  # raises what is wrong with its settings
+            sections = list(keys._opened().closing_order)  # noqa: SLF001 - the kit belongs to core
             yield keys
         finally:
-            bounded(keys.close, self.timeout)
+            try:
+                bounded(keys.close, self.timeout)
+            finally:
+                # One whose closing never comes back mustn't keep Python from ending either.
+                for section in sections:
+                    section.abandon()
 
     def _plaintext(self, keys: KeyManager) -> bytes:
         capabilities = keys.capabilities()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from keyhinge import ClosedError, EncryptedValue, KeyManager
 from keyhinge.testing._base import Bench
 from keyhinge.testing._case import bounded, checks, described, expect, refused
-from keyhinge.testing._support import in_fork, in_threads
+from keyhinge.testing._support import in_fork, in_threads, recorded
 
 __all__ = ["LivingCases"]
 
@@ -71,8 +71,11 @@ class LivingCases(Bench):
     def test_close(self, keys: KeyManager, plaintext: bytes) -> None:
         """Closing twice is fine, and nothing works afterwards."""
         value = keys.encrypt(plaintext, context={})
-        keys.close()
-        keys.close()
+        with recorded() as records:
+            keys.close()
+            keys.close()
+        failed = [text for name, text in records if name == "keyhinge" and "close_failed" in text]
+        expect(not failed, "closing it raised an error")
         refused(
             lambda: keys.encrypt(plaintext, context={}), ClosedError, "a closed section encrypts"
         )

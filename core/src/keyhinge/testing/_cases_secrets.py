@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import logging
 import pickle
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -21,7 +19,7 @@ from keyhinge import (
 from keyhinge._context import check_context
 from keyhinge.testing._base import STRANGER, Bench
 from keyhinge.testing._case import checks, expect, refused
-from keyhinge.testing._support import reachable_text, with_changes
+from keyhinge.testing._support import reachable_text, recorded, with_changes
 
 __all__ = ["SecretCases"]
 
@@ -85,7 +83,7 @@ class SecretCases(Bench):
     def test_logs_show_no_secret(self, keys: KeyManager, plaintext: bytes) -> None:
         """Whatever is logged, down to DEBUG, shows no secret."""
         context = self._context(keys)
-        with _recorded() as records, keys.clone() as again:
+        with recorded() as records, keys.clone() as again:
             value = again.encrypt(plaintext, context=context)
             again.decrypt(value, context=context)
             again.check()
@@ -138,26 +136,3 @@ def _is_bare(failure: BaseException, secrets: Mapping[str, str]) -> None:
     shown = reachable_text(failure)
     for name, secret in secrets.items():
         expect(secret not in shown, f"an error ({kind}) shows {name}")
-
-
-class _Recorder(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.records: list[tuple[str, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = f"{record.getMessage()} {record.exc_info or ''} {vars(record)}"
-        self.records.append((record.name, text))
-
-
-@contextmanager
-def _recorded() -> Iterator[list[tuple[str, str]]]:
-    root, recorder = logging.getLogger(), _Recorder()
-    level = root.level
-    root.addHandler(recorder)
-    root.setLevel(logging.DEBUG)
-    try:
-        yield recorder.records
-    finally:
-        root.setLevel(level)
-        root.removeHandler(recorder)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from keyhinge import EncryptedValue
 
-__all__ = ["in_fork", "in_threads", "reachable_text", "with_changes"]
+__all__ = ["in_fork", "in_threads", "reachable_text", "recorded", "with_changes"]
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> list[BaseException]:
@@ -80,3 +82,27 @@ def with_changes(value: EncryptedValue, **changes: Any) -> EncryptedValue:
         "ciphertext": value.ciphertext,
     }
     return EncryptedValue(**{**parts, **changes})
+
+
+class _Recorder(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.getMessage()} {record.exc_info or ''} {vars(record)}"
+        self.records.append((record.name, text))
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[str, str]]]:
+    """Collect all log records, down to DEBUG: the logger's name, and all of the record as text."""
+    root, recorder = logging.getLogger(), _Recorder()
+    level = root.level
+    root.addHandler(recorder)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield recorder.records
+    finally:
+        root.setLevel(level)
+        root.removeHandler(recorder)
