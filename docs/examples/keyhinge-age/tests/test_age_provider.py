@@ -82,9 +82,10 @@ def test_who_knows_the_public_key_cannot_plant_a_value() -> None:
     [
         ("# nothing\n", "holds no age identity"),
         (f"{FIRST}\nhunter2", "line 2 of the setting 'identity'"),
-        (str(FIRST)[:-1] + "X", "line 1 of the setting 'identity'"),
+        (str(FIRST)[:-2], "line 1 of the setting 'identity'"),
         (str(FIRST.to_public()), "line 1 of the setting 'identity'"),
     ],
+    ids=["empty", "second line", "cut", "public key"],
 )
 def test_a_wrong_identity_is_told_and_not_shown(text: str, says: str) -> None:
     """The line is named, and what stands there isn't."""
@@ -94,10 +95,14 @@ def test_a_wrong_identity_is_told_and_not_shown(text: str, says: str) -> None:
         (finding,) = [each for each in keys.check().findings if each.code == "age-unusable"]
     for message in (str(raised.value), finding.message):
         assert "hunter2" not in message
-        assert str(FIRST)[:-1] not in message
+        assert str(FIRST)[:-2] not in message
 
 
-@pytest.mark.parametrize("wrong", ["age1short", str(FIRST), "age1" + "b" * 58])
+@pytest.mark.parametrize(
+    "wrong",
+    ["age1short", str(FIRST), "age1" + "b" * 58],
+    ids=["short", "secret key", "alphabet"],
+)
 def test_a_wrong_recovery_key_is_told_at_the_start(wrong: str) -> None:
     """A slip is found when the configuration is read; a secret key in its place isn't shown."""
     with pytest.raises(ConfigError, match="recoveryRecipients") as raised:
