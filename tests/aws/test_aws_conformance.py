@@ -16,6 +16,7 @@ class TestKeyArn(ProviderConformance):
     """A section whose `keyID` is an ARN."""
 
     provider = keyhinge_aws
+    client_libraries = ("boto3", "botocore")
 
     @pytest.fixture(autouse=True)
     def make_keys(self, strict_moto: Any, base_settings: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ class TestKeyFile(ProviderConformance):
     """A section with `keyFile`."""
 
     provider = keyhinge_local
+    client_libraries = ("cryptography",)
 
     @pytest.fixture(autouse=True)
     def key_files(self, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ class TestVault(ProviderConformance):
     """Ordinary keys: the context is associated data."""
 
     provider = vault
+    client_libraries = ("hvac", "requests")
     options: Mapping[str, Any] = {}
 
     @pytest.fixture(autouse=True)

@@ -58,7 +58,7 @@ class BreaksAfterFork(Right):
 LOCK = threading.Lock()
 
 
-@wrong("R25", "test_forked_child", timeout=2 * SOON)
+@wrong("R25", "test_forked_child", timeout=8 * SOON)
 class WaitsForTheParentsLock(Right):
     """Has a lock in the module that a thread of the parent may hold."""
 
