@@ -12,12 +12,14 @@ import click
 import pytest
 
 import keyhinge
+import keyhinge.testing
 import keyhinge_local
 import keyhinge_store
 from keyhinge import KeyhingeError
 from keyhinge._contract import PluginManager
 from keyhinge._discovery import Registry
 from keyhinge.config._schema import json_schema
+from keyhinge.testing import RULES
 from keyhinge_cli import cli
 
 INCLUDE = re.compile(r"```\{include\} /_generated/(?P<name>\S+)\n```")
@@ -107,11 +109,13 @@ def test_every_error_is_in_the_reference(page):
         assert "**What to do.**" in chapter(text, name)
 
 
-@pytest.mark.parametrize("module", [keyhinge, keyhinge_store], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [keyhinge, keyhinge_store, keyhinge.testing], ids=lambda module: module.__name__
+)
 def test_every_public_name_is_in_the_reference(page, module):
     """Whatever is exported is written about on one of the pages."""
-    names = ["python.md", "store.md", "hooks.md", "errors.md", "configuration.md", "formats.md"]
-    text = "\n".join(map(page, names))
+    names = ["python", "store", "hooks", "errors", "configuration", "formats", "testing"]
+    text = "\n".join(page(f"{name}.md") for name in names)
     missing = [name for name in module.__all__ if not re.search(rf"\b{name}\b", text)]
     assert missing == []
 
@@ -154,3 +158,11 @@ def test_every_command_has_help():
         if isinstance(option, click.Option) and not option.help
     ]
     assert silent == []
+
+
+def test_every_rule_is_in_the_reference(page):
+    """Each rule that the conformance kit may cite has its sentence and an anchor."""
+    text = page("hooks.md")
+    assert list(RULES) == re.findall(r"^\*\*(R\d+)\.\*\*", text, re.MULTILINE)
+    for rule in RULES.values():
+        assert f"({rule.anchor})=\n**{rule.id}.** {rule.text}\n" in text
