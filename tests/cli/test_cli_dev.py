@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 
 class TestNewProvider:
@@ -87,6 +88,13 @@ class TestNewProvider:
         assert done.code == 0
         warnings = [each for each in done.errors if each["event"] == "warning"]
         assert ["their-package 1.0" in each["message"] for each in warnings] == [True]
+
+    def test_its_workflow_runs_the_tests(self, run, tmp_path):
+        run("dev", "new-provider", "acme")
+        file = tmp_path / "work/keyhinge-acme/.github/workflows/test.yml"
+        workflow = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert workflow["permissions"] == {"contents": "read"}
+        assert workflow["jobs"]["test"]["steps"][-1]["run"] == "python -m nox"
 
     def test_the_same_versions_of_core_as_our_own_providers(self, run, tmp_path):
         run("dev", "new-provider", "acme")

@@ -25,7 +25,7 @@ HEAVY = {
 COMMANDS = {
     *("init", "providers", "config", "check", "encrypt", "decrypt", "secrets", "store"),
     *("migrate", "rewrap", "runs", "verify", "status", "report", "can-retire", "fence"),
-    *("local", "completion"),
+    *("local", "dev", "completion"),
 }
 
 
