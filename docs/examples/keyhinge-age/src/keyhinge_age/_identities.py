@@ -82,7 +82,7 @@ class Identities:
     def __init__(self, setting: Secret) -> None:
         self.setting = setting
         # No lock: the pair is replaced in one step, and parsing twice does no harm.
-        self._parsed: tuple[str, tuple[Identity, ...]] | None = None
+        self._parsed: tuple[bytes, tuple[Identity, ...]] | None = None
 
     def all(self) -> tuple[Identity, ...]:
         """Give the identities, the one that encrypts first.
@@ -92,9 +92,11 @@ class Identities:
             SecretFileError: The file can't be read.
         """
         text = self.setting.reveal()
+        # Not the text itself: a secret is kept in as few places as can be.
+        mark = hashlib.sha256(text.encode()).digest()
         parsed = self._parsed
-        if parsed is None or parsed[0] != text:
-            parsed = self._parsed = (text, _parse(text))
+        if parsed is None or parsed[0] != mark:
+            parsed = self._parsed = (mark, _parse(text))
         return parsed[1]
 
     def forget(self) -> None:

@@ -25,8 +25,8 @@ It works as it is: it encrypts with a key from its settings. Try it out, in {fol
   pip install --editable . --group test
   python -m pytest
 
-Then put your own service's client in its place, in {provider}. The tutorial goes through it:
-{tutorial}"""
+Then put your own service's client in its place, in {provider}.
+The tutorial in Keyhinge's documentation goes through it: {tutorial}"""
 
 _COSTS = (
     "This encrypts and decrypts some hundreds of test values with the section {section!r}. Its "
