@@ -316,21 +316,26 @@ class TestModule:
         with pytest.raises(ProviderLoadError, match="names a class"):
             open_with(Plugin)
 
-    @pytest.mark.parametrize("api", [API_VERSION, API_VERSION - 1])
-    def test_api_accepted(self, api):
-        open_with(module(Good, keyhinge_api=api)).close()
+    def test_api_accepted(self):
+        open_with(module(Good, keyhinge_api=API_VERSION)).close()
+
+    def test_the_api_before_is_accepted(self, monkeypatch):
+        monkeypatch.setattr("keyhinge._discovery.ACCEPTED_API", (API_VERSION, API_VERSION + 1))
+        for api in (API_VERSION, API_VERSION + 1):
+            open_with(module(Good, keyhinge_api=api)).close()
 
     @pytest.mark.parametrize(
         ("api", "message"),
         [
             (API_VERSION + 1, "upgrade keyhinge"),
             (API_VERSION + 98, "upgrade keyhinge"),
-            (API_VERSION - 2, "upgrade the provider's package"),
+            (0, "hook API 0, and keyhinge .* speaks 1 only: upgrade that package"),
+            (-1, "upgrade that package"),
             (..., "no keyhinge_api"),
             (None, "no keyhinge_api"),
-            (True, "no keyhinge_api"),
-            ("1", "no keyhinge_api"),
-            (1.0, "no keyhinge_api"),
+            (True, "its keyhinge_api is a bool; it must be an int"),
+            ("1", "its keyhinge_api is a str; it must be an int"),
+            (1.0, "its keyhinge_api is a float; it must be an int"),
         ],
     )
     def test_api_refused_before_configure(self, api, message):

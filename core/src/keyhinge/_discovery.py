@@ -24,7 +24,8 @@ __all__ = ["InstalledProvider", "LoadedProvider", "Registry", "installed_provide
 log = logging.getLogger("keyhinge")
 
 GROUP = "keyhinge.providers"
-ACCEPTED_API = (API_VERSION, API_VERSION - 1)
+# The current one and the one before; the first one was 1.
+ACCEPTED_API = tuple(range(max(1, API_VERSION - 1), API_VERSION + 1))
 
 # Which of our own distributions has a provider, for the pip line of a message. Everything else
 # is found by its entry point alone.
@@ -191,26 +192,49 @@ def _import(point: EntryPoint, name: str, distribution: str) -> object:
 
 
 def _checked(name: str, distribution: str, module: Any) -> LoadedProvider:
-    problem = _module_problem(module) or check_module(module)
-    if problem:
-        msg = f"provider {name!r} of {distribution} doesn't keep to the hook API: {problem}"
-        raise ProviderLoadError(msg)
-    return LoadedProvider(name, distribution, module, module.keyhinge_settings)
+    try:
+        problem = _module_problem(module) or _reported(check_module(module))
+        if problem is None:
+            return LoadedProvider(name, distribution, module, module.keyhinge_settings)
+    except Exception as failure:  # noqa: BLE001 - a stranger's properties, or a module's __getattr__
+        problem = _reported(f"looking at it raised {type(failure).__name__}")
+    msg = f"provider {name!r} of {distribution} doesn't keep to the hook API: {problem}"
+    raise ProviderLoadError(msg)
 
 
 def _module_problem(module: Any) -> str | None:
     if inspect.isclass(module):
-        return "its entry point names a class; it must name a module or an instance"
+        return _reported("its entry point names a class; it must name a module or an instance")
     api = getattr(module, "keyhinge_api", None)
+    if api is None:
+        return _reported(f"it has no keyhinge_api (an int; this core speaks {API_VERSION})")
     if type(api) is not int:
-        return f"it has no keyhinge_api (an int; this core speaks {API_VERSION})"
+        kind = type(api).__name__
+        return _reported(f"its keyhinge_api is a {kind}; it must be an int, such as {API_VERSION}")
     if api not in ACCEPTED_API:
-        newer = "upgrade keyhinge" if api > API_VERSION else "upgrade the provider's package"
-        return f"it was written for hook API {api}, this core speaks {API_VERSION}: {newer}"
+        return f"it was written for hook API {api}, {_other_api(api)}"
     settings = getattr(module, "keyhinge_settings", None)
     if not (inspect.isclass(settings) and attrs.has(settings)):
-        return "its keyhinge_settings isn't an attrs class"
+        return _reported("its keyhinge_settings isn't an attrs class")
     return None
+
+
+def _other_api(api: int) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    own = "keyhinge"
+    with contextlib.suppress(PackageNotFoundError):  # run from its source
+        own = f"keyhinge {version('keyhinge')}"
+    spoken = " and ".join(map(str, ACCEPTED_API))
+    if api > API_VERSION:
+        what = "upgrade keyhinge (pip install --upgrade keyhinge), or install an older version"
+        return f"and {own} speaks {spoken} only: {what} of that package"
+    return f"and {own} speaks {spoken} only: upgrade that package, or install an older keyhinge"
+
+
+def _reported(problem: str | None) -> str | None:
+    """Say who can mend it."""
+    return problem and f"{problem}. This is a bug in that package; please report it there"
 
 
 def import_object(path: str) -> object:

@@ -145,16 +145,18 @@ def make_plan(configuration: Configuration, registry: Registry) -> Plan:
     blueprints: list[Blueprint] = []
     broken: dict[str, KeyhingeError] = {}
     for name, block in configuration.sections.items():
+        owner = ""
         try:
             loaded = registry.load(block.type)
+            owner = f" of {loaded.distribution}"
             settings: Any = configuration.structure_section(name, loaded.settings)
         except (ConfigError, ProviderError) as failure:
             broken[name] = failure.with_traceback(None)
         except Exception as failure:  # noqa: BLE001 - a stranger's module or settings class
             kind = type(failure).__name__
             broken[name] = ProviderLoadError(
-                f"the settings class of provider {block.type!r} doesn't keep to the hook API "
-                f"({kind}); please report it to the package that has it"
+                f"the settings class of provider {block.type!r}{owner} doesn't keep to the hook "
+                f"API ({kind}). This is a bug in that package; please report it there"
             )
         else:
             blueprints.append(Blueprint(name, loaded, settings))

@@ -119,8 +119,12 @@ class Bench:
 
     def _settings(self, keys: KeyManager) -> Any:
         """Give the instance of the settings class that the section was configured with."""
+        return self._all_settings(keys)[0]
+
+    def _all_settings(self, keys: KeyManager) -> list[Any]:
         plan = keys._plan  # noqa: SLF001 - the kit belongs to core
-        return next(each.settings for each in plan.blueprints if each.name == ONE)
+        have = {each.name: each.settings for each in plan.blueprints}
+        return [have[name] for name in (ONE, TWIN, STRANGER) if name in have]
 
     def _only(self, applies: bool, otherwise: str) -> None:
         if not applies:
