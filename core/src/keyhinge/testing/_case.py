@@ -31,6 +31,8 @@ class BrokenRuleError(AssertionError):
         what: What happened.
     """
 
+    __module__ = "keyhinge.testing"  # as pytest shows it
+
     def __init__(self, rule: str, what: str) -> None:
         self.rule: Rule = RULES[rule]
         self.what = what.rstrip(".")
