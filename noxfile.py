@@ -59,15 +59,23 @@ find_pyenv_pythons()
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # test what is there; a missing Python is reported
 PYTHONS = pythons()
 NEWEST = [version for version in PYTHONS if shutil.which(f"python{version}")][-1:]
-# What talks to key services is slow, and so is what kills processes and databases, or goes through
-# every encoding of a table: these run on the oldest and on the newest Python.
-SLOW = (
-    *("tests/aws", "tests/vault", "tests/integration"),
+# What talks to key services is slow, and so is what goes through every encoding of a table or makes
+# environments: these run on the oldest and on the newest Python. What kills processes and databases,
+# or goes through all services, runs on the newest alone.
+SLOWEST = (
+    "tests/integration",
     *(
-        f"tests/store/test_store_{subject}.py"
-        for subject in (
-            *("can_retire", "faults", "fences", "fences_postgresql", "pgbouncer", "processes"),
-            *("report", "runs", "staged", "tables", "tables_postgresql"),
+        f"tests/store/test_store_{name}.py"
+        for name in ("faults", "pgbouncer", "processes", "staged")
+    ),
+)
+SLOW = (
+    *("tests/aws", "tests/vault", "tests/packaging"),
+    *(
+        f"tests/store/test_store_{name}.py"
+        for name in (
+            *("can_retire", "fences", "fences_postgresql", "report", "runs"),
+            *("tables", "tables_postgresql"),
         )
     ),
 )
@@ -183,7 +191,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite against the built wheels, on every installed CPython from 3.10 up.
 
     The oldest Python gets the lowest versions of all dependencies that the packages declare.
-    Those that take long run on the oldest and on the newest.
+    Those that take long run on the oldest and on the newest, or on the newest alone.
     """
     wheels = [built(name) + extras(name) for name in FOLDERS]
     if session.python == PYTHONS[0] and session.venv_backend == "uv":
@@ -192,9 +200,11 @@ def tests(session: nox.Session) -> None:
     check_consistent(session)
     session.run("python", "-I", "dev/check_installed.py", *FOLDERS)
     RAN.append(str(session.python))
-    between = session.python not in {PYTHONS[0], *NEWEST}
-    without = [f"--ignore={place}" for place in SLOW if between]
-    pytest(session, *PARALLEL, *without, env={"KEYHINGE_TEST_DIST": str(DIST)})
+    left_out: tuple[str, ...] = () if session.python in NEWEST else SLOWEST
+    if session.python not in {PYTHONS[0], *NEWEST}:
+        left_out += SLOW
+    without = [f"--ignore={place}" for place in left_out]
+    pytest(session, *PARALLEL, "--durations=15", *without, env={"KEYHINGE_TEST_DIST": str(DIST)})
 
 
 @nox.session(python=False)

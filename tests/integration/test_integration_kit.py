@@ -1,32 +1,22 @@
-"""The conformance kit finds no fault in a right provider: the tutorial's, `local`, `plaintext`."""
+"""The conformance kit finds no fault in a right provider: the scaffold's, `local`, `plaintext`."""
 
 from __future__ import annotations
 
-import base64
 import importlib.util
-import re
-from pathlib import Path
 
 import pytest
 
 from keyhinge.testing import conformance_of
+from keyhinge_cli._scaffold import write_package
 from keyhinge_local import keyfile
-
-TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "write-a-provider.md"
-MODULE = re.compile(
-    r"<!-- file: src/keyhinge_minimal/__init__.py -->\n```python\n(?P<text>.*?)^```$",
-    re.DOTALL | re.MULTILINE,
-)
 
 
 @pytest.fixture
-def minimal(tmp_path):
-    """The tutorial's provider, as the page has it."""
-    found = MODULE.search(TUTORIAL.read_text(encoding="utf-8"))
-    assert found is not None
-    path = tmp_path / "keyhinge_minimal.py"
-    path.write_text(found["text"], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("keyhinge_minimal", path)
+def scaffold(tmp_path):
+    """The provider that `keyhinge dev new-provider` writes."""
+    write_package("mine", tmp_path, "0.1.0")
+    [path] = tmp_path.glob("keyhinge-mine/src/*/__init__.py")
+    spec = importlib.util.spec_from_file_location("keyhinge_mine", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -43,10 +33,11 @@ def faults(sections, **options):
     return [result for result in results if result.outcome == "failed"]
 
 
-def test_minimal(minimal):
-    keys = [base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
-    sections = {"a": {"type": "minimal", "key": keys[0]}, "b": {"type": "minimal", "key": keys[1]}}
-    assert faults(sections, providers={"minimal": minimal}) == []
+def test_scaffold(scaffold):
+    sections = {
+        name: {"type": "mine", "key": number * 64} for name, number in zip("ab", "12", strict=True)
+    }
+    assert faults(sections, providers={"mine": scaffold}) == []
 
 
 def test_local(tmp_path):

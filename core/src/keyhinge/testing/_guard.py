@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import pathlib
 import socket
 import subprocess
 import threading
@@ -23,6 +24,8 @@ _FORBIDDEN: tuple[tuple[Any, str, str], ...] = (
     (os, "open", "opened a file"),
     (subprocess.Popen, "__init__", "started a program"),
 )
+# Python 3.10's paths keep a reference of their own.
+_ACCESSOR: Any = getattr(pathlib, "_NormalAccessor", None)
 
 
 class Guard:
@@ -61,6 +64,10 @@ def guarded() -> Iterator[Guard]:
             own = vars(owner).get(name)
             stack.callback(_restore, owner, name, own)
             setattr(owner, name, guard.replacing(getattr(owner, name), word))
+        if _ACCESSOR is not None:
+            own = vars(_ACCESSOR)["open"]
+            stack.callback(_restore, _ACCESSOR, "open", own)
+            _ACCESSOR.open = staticmethod(guard.replacing(io.open, "opened a file"))
         yield guard
 
 
