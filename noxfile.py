@@ -60,8 +60,8 @@ os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # test what is there; a missing Pyt
 PYTHONS = pythons()
 NEWEST = [version for version in PYTHONS if shutil.which(f"python{version}")][-1:]
 # What talks to key services is slow, and so is what goes through every encoding of a table or makes
-# environments: these run on the oldest and on the newest Python. What kills processes and databases,
-# or goes through all services, runs on the newest alone.
+# environments: these run on the oldest and on the newest Python. What kills processes and
+# databases, or goes through all services, runs on the newest alone.
 SLOWEST = (
     "tests/integration",
     *(

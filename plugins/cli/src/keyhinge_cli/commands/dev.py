@@ -22,6 +22,7 @@ _NEXT = """\
 
 It works as it is: it encrypts with a key from its settings. Try it out, in {folder}:
 
+  pip install --upgrade pip  # groups need 25.1
   pip install --editable . --group test
   python -m pytest
 
