@@ -119,3 +119,22 @@ class TestVerify:
         done = program("verify", "--json", env={**service, "SERVICE_DOWN": "1"})
         assert done.code == 75
         assert done.errors[-1]["type"] == "UnavailableError"
+
+
+class TestPasswords:
+    URL = "postgresql+psycopg://nobody@127.0.0.1:1/none?password=hunter2"
+
+    def test_in_the_query_of_an_argument_it_is_warned_of(self, run, project):
+        done = run("status", "--database", self.URL)
+        assert "can be seen by every user" in done.err
+        assert "hunter2" not in done.err + done.text
+
+    def test_it_is_not_printed(self, run, project, database_url, monkeypatch):
+        url = sa.make_url(database_url)
+        if url.get_backend_name() == "postgresql":
+            url = url.update_query_dict({"password": "hunter2"})
+        monkeypatch.setenv("KEYHINGE_DATABASE", url.render_as_string(hide_password=False))
+        for options in ([], ["--json"]):
+            done = run("store", "init", *options)
+            assert done.code == 0, done.err
+            assert "hunter2" not in done.err + done.text

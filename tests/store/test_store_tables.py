@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -13,12 +14,16 @@ import sqlalchemy as sa
 from keyhinge import ConfigError, InvalidCiphertextError, InvalidContextError, KeyManager
 from keyhinge_local import keyfile
 from keyhinge_store import (
+    FenceError,
     MappedColumn,
     MappingError,
     MigrationError,
+    StoreError,
     TableMapping,
     TableMissingError,
     Tables,
+    add_fence,
+    can_retire,
     migrate,
     rewrap,
     status,
@@ -475,3 +480,108 @@ class TestAdoption:
         report = migrate(column)
         assert (report.moved, report.failed) == (0, 1)
         assert status(column).unreadable == 1
+
+
+class TestPinsOfAnotherServer:
+    """A restored database counts its tables anew: a pin's number may be another table's."""
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_names_count_after_a_restore(self, open_column, open_keys, database) -> None:
+        keys = open_keys("one")
+        columns = {}
+        for name in ("aaa", "bbb"):
+            columns[name] = open_column(
+                keys,
+                f"CREATE TABLE {name} (id integer PRIMARY KEY, secret text)",
+                table=name,
+                primary_key="id",
+                encoding="text",
+                columns={"ciphertext": "secret"},
+                context={"id": "id"},
+            )
+            store_one(columns[name], name, id=1)
+        database.execute(
+            "UPDATE keyhinge_mapping AS one SET table_id = other.table_id, cluster = 'elsewhere/1' "
+            "FROM keyhinge_mapping AS other WHERE one.label <> other.label"
+        )
+        for name, column in columns.items():
+            column.refresh()
+            assert column.name == f"{name}.secret"
+            assert read_all(column) == [name.encode()]
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_numbers_count_in_the_same_one(self, open_column, open_keys, database) -> None:
+        column = tokens(open_column, open_keys("one"), "text")
+        store_one(column, "x", account_id=1, token_id="t", kind="k")
+        database.execute("ALTER TABLE tokens RENAME TO renamed")
+        mapping = attrs.evolve(column.mapping, table="renamed")
+        with MappedColumn(column.engine, column.keys, mapping) as renamed:
+            assert renamed.name == "tokens.secret"
+            assert read_all(renamed) == [b"x"]
+
+
+class TestTwice:
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [({}, {}), ({}, {"schema": "public"}), ({"label": "a"}, {"label": "b"})],
+    )
+    def test_one_column_in_two_mappings(self, database_url, open_keys, first, second) -> None:
+        mapping = TableMapping(
+            table="t", primary_key="id", encoding="text", columns={"ciphertext": "secret"}
+        )
+        both = [attrs.evolve(mapping, **more) for more in (first, second)]
+        with pytest.raises(MappingError, match="same column"):
+            Tables(database_url, open_keys("one"), both)
+
+    def test_in_sqlite_case_makes_no_difference(self, sqlite_url, open_keys) -> None:
+        mapping = TableMapping(
+            table="t", primary_key="id", encoding="text", columns={"ciphertext": "secret"}
+        )
+        with pytest.raises(MappingError, match="same column"):
+            Tables(sqlite_url, open_keys("one"), [mapping, attrs.evolve(mapping, table="T")])
+
+
+class TestAdoptionIsFinal:
+    def adopting(self, open_column: OpenColumn, keys: KeyManager) -> MappedColumn:
+        return open_column(
+            keys,
+            "CREATE TABLE t (id integer PRIMARY KEY NOT NULL, secret text)",
+            table="t",
+            primary_key="id",
+            encoding="text",
+            columns={"ciphertext": "secret"},
+            adopt="plaintext",
+        )
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_a_writer_under_way_is_waited_for(self, open_column, open_keys, database) -> None:
+        """His plaintext would be read by nobody any more."""
+        column = self.adopting(open_column, open_keys("one"))
+        column.pin()
+        with database.engine.connect() as other:
+            other.exec_driver_sql("INSERT INTO t VALUES (1, 'late')")
+            ending = threading.Timer(0.5, other.commit)
+            ending.start()
+            with pytest.raises(StoreError, match="still plaintexts"):
+                column.finish_adoption()
+            ending.join()
+
+    def test_finished_again_it_looks_again(self, open_column, open_keys, database) -> None:
+        column = self.adopting(open_column, open_keys("one"))
+        column.finish_adoption()
+        column.finish_adoption()
+        database.execute("INSERT INTO t VALUES (1, 'planted')")
+        with pytest.raises(StoreError, match="still plaintexts"):
+            column.finish_adoption()
+
+    def test_plaintext_is_not_retired_meanwhile(self, open_column, open_keys, database) -> None:
+        column = self.adopting(open_column, open_keys("one"))
+        database.execute("INSERT INTO t VALUES (1, 'raw')")
+        answer = can_retire(column, "plaintext")
+        assert answer.grade == "no"
+        assert "being adopted" in answer.tables[0].reason
+        with pytest.raises(FenceError, match="being adopted"):
+            add_fence(column, "plaintext")
+        migrate(column)
+        column.finish_adoption()
+        assert can_retire(column, "plaintext").grade == "none"

@@ -37,7 +37,7 @@ _NOT_OURS = (
     "the configuration maps tables of an application under `store.tables`; this command is for the "
     "store's own table"
 )
-_URL_PASSWORD = re.compile(r"[^/?#]*://[^/?#@]*:[^/?#@]+@|[?&]password=", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"^[^/?#]*://[^/?#@]*:[^@]+@|[?&](ssl)?password=", re.IGNORECASE)
 
 
 class _ToOutput(logging.Handler):
@@ -133,7 +133,7 @@ def open_stored(invocation: Invocation, keys: KeyManager) -> Iterator[SecretStor
         ConfigError: No database is named, or the `store` block is wrong.
         CliError: keyhinge-store isn't installed.
     """
-    if invocation.database and _URL_PASSWORD.match(invocation.database):
+    if invocation.database and _URL_PASSWORD.search(invocation.database):
         invocation.out.warn(_VISIBLE, code="cli.password-in-arguments")
     stored: SecretStore | Tables = plugin("store").open_stored(keys, invocation.database)
     with stored:

@@ -17,7 +17,7 @@ from keyhinge import (
     SectionNotConfiguredError,
 )
 from keyhinge_store._about import SectionInfo, database_text, sections_of
-from keyhinge_store._codec import OR, PLAIN
+from keyhinge_store._codec import OR, PLAIN, UNREADABLE
 from keyhinge_store._counting import Counted, LabelCount, count_labels, count_months
 from keyhinge_store._policy import BROKEN, NOT_KNOWN, cutoff, judge, key_age
 from keyhinge_store._runs._history import first_seen
@@ -208,7 +208,11 @@ def status(
         stale=None if None in stale else sum(label.values for label in labels if label.stale),
         unreadable=sum(table.unreadable for table in tables),
         tables=tuple(tables),
-        not_configured=sum(label.values for label in labels if not label.configured),
+        not_configured=sum(
+            label.values
+            for label in labels
+            if not label.configured and label.section not in (PLAIN, UNREADABLE)
+        ),
         unencrypted=sum(label.values for label in labels if label.encrypts is False),
         oldest=min((label.oldest for label in labels if label.oldest is not None), default=None),
         at=at,

@@ -14,12 +14,18 @@ from keyhinge import (
     InvalidCiphertextError,
     InvalidContextError,
     KeyManager,
+    Problem,
 )
 from keyhinge_store._book import as_bytes
 from keyhinge_store._cells import render_context
 from keyhinge_store._codec import PLAIN
 from keyhinge_store._database import make_engine, parse_url, require_file
-from keyhinge_store._errors import DatabaseError, DuplicateSecretError, StoreError
+from keyhinge_store._errors import (
+    DatabaseError,
+    DuplicateSecretError,
+    MappingError,
+    StoreError,
+)
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Layout
@@ -202,15 +208,19 @@ class MappedColumn:
             raise StoreError(msg)
 
         def finish(connection: sa.Connection) -> bool:
+            _hold_writers(connection, layout)
             value = layout.table.c[layout.value]
             plain = sa.and_(value.is_not(None), layout.codec.under(layout.table, [PLAIN]))
             left = connection.execute(sa.select(sa.literal(1)).where(plain).limit(1)).first()
-            if left is None:
+            if left is None and not pin.is_adopted:
                 write_adopted(connection, pin)
             return left is None
 
-        if not pin.is_adopted and not self.run(finish):
-            msg = f"there are still plaintexts in {layout.name}; migrate them first"
+        if not self.run(finish):
+            msg = (
+                f"there are still plaintexts in {layout.name}; migrate them first. Rows that the "
+                "mapping's `where` leaves out count, too"
+            )
             raise StoreError(msg)
         self.refresh()
 
@@ -273,6 +283,7 @@ class Tables:
         self.engine = engine
         self.keys = keys
         self.columns = tuple(MappedColumn(engine, keys, mapping) for mapping in mappings)
+        _refuse_twice(self.columns, engine.dialect.name)
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
@@ -338,6 +349,39 @@ class Tables:
 
     def __repr__(self) -> str:
         return f"<Tables, {len(self.columns)} columns in {self.engine.dialect.name}>"
+
+
+def _hold_writers(connection: sa.Connection, layout: Layout) -> None:
+    """Let nobody write to a table until the transaction ends; who was writing is waited for.
+
+    SQLite's transactions that write hold the whole file.
+    """
+    if connection.dialect.name == "postgresql":
+        name = connection.dialect.identifier_preparer.format_table(layout.table)
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+        options = {"no_parameters": True}
+        statement = f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"
+        connection.exec_driver_sql(statement, execution_options=options)
+
+
+def _refuse_twice(columns: Iterable[MappedColumn], dialect: str) -> None:
+    """Refuse a column that is mapped twice: its values would be counted, and bound, twice.
+
+    Raises:
+        MappingError: Two mappings are, or may be, about the same column.
+    """
+    seen = set()
+    for column in columns:
+        mapping = column.mapping
+        place = (mapping.schema, mapping.table, mapping.value)
+        if dialect == "sqlite":  # its names go by their letters, whatever their case
+            place = (None, mapping.table.lower(), mapping.value.lower())
+        elif mapping.schema is None:
+            place = ("public", mapping.table, mapping.value)
+        if place in seen:
+            msg = "another mapping is about the same column; if it isn't, name the schema in both"
+            raise MappingError(mapping.full_name, [Problem("table", msg)])
+        seen.add(place)
 
 
 def _of(row: Mapping[str, Any], column: str) -> Any:

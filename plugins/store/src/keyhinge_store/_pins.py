@@ -1,8 +1,9 @@
 """What is remembered about mapped columns: the labels that values are bound to, and adoptions.
 
 A table's default label is its name, and a name may change. So the label that was used first is
-kept in a small table of ours, and found again by what PostgreSQL knows the table by. SQLite has
-nothing of that kind: there, a table that is gone while its pin is left asks for `label`.
+kept in a small table of ours, and found again by what PostgreSQL knows the table by, as long as it
+is the same database of the same server. SQLite has nothing of that kind: there, and after a restore
+elsewhere, a table that is gone while its pin is left asks for `label`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,17 @@ PIN = sa.Table(
     # What PostgreSQL knows them by, whatever they are called.
     sa.Column("table_id", sa.BigInteger()),
     sa.Column("column_id", sa.Integer()),
+    # Where it knows them by that: a restored database counts anew, and may give one table's number
+    # to another.
+    sa.Column("cluster", sa.Text()),
     sa.Column("pinned_at", UtcDateTime(), nullable=False),
     sa.Column("adopted_at", UtcDateTime()),
+)
+
+
+_CLUSTER = sa.text(
+    "SELECT s.system_identifier || '/' || d.oid FROM pg_control_system() AS s, pg_database AS d "
+    "WHERE d.datname = current_database()"
 )
 
 
@@ -68,6 +78,7 @@ class Pins:
         inspector = sa.inspect(connection)
         self._tables = {(None, name) for name in inspector.get_table_names()}
         self._rows: list[Any] = []
+        self._cluster = _cluster(connection)
         if (None, PIN.name) in self._tables:
             self._rows = list(connection.execute(sa.select(PIN)))
 
@@ -83,6 +94,7 @@ class Pins:
             "column_name": mapping.value,
             "table_id": found.table_id,
             "column_id": found.column_ids.get(mapping.value),
+            "cluster": self._cluster,
         }
         row = self._find(mapping, place)
         if row is None:
@@ -103,9 +115,10 @@ class Pins:
         return Pin(row.label, row.column_label, True, row.adopted_at is not None, place)
 
     def _find(self, mapping: TableMapping, place: dict[str, Any]) -> Any:
-        if place["table_id"] is not None:
+        ids = ("cluster", "table_id", "column_id")
+        if all(place[name] is not None for name in ids):
             for row in self._rows:
-                if (row.table_id, row.column_id) == (place["table_id"], place["column_id"]):
+                if all(getattr(row, name) == place[name] for name in ids):
                     return row
         names = ("schema_name", "table_name", "column_name")
         for row in self._rows:
@@ -134,6 +147,16 @@ class Pins:
                 f"'label: {mapping.full_name}'"
             )
             raise MappingError(mapping.full_name, [Problem("label", msg)])
+
+
+def _cluster(connection: sa.Connection) -> str | None:
+    """Name the server and database that numbers of tables are from; None if it can't be told."""
+    if connection.dialect.name != "postgresql":
+        return None
+    allowed = sa.func.has_function_privilege("pg_control_system()", "EXECUTE")
+    if not connection.execute(sa.select(allowed)).scalar_one():
+        return None
+    return str(connection.execute(_CLUSTER).scalar_one())
 
 
 def write_pin(connection: sa.Connection, pin: Pin) -> None:

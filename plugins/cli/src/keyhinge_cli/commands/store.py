@@ -49,8 +49,7 @@ def init(invocation: Invocation, sql: bool) -> None:
             tables = [column.mapping.full_name for column in stored]
             stored.run(lambda _: None)  # does every mapping fit its table?
         plugin("store").create_state_tables(stored.engine)
-        url = plugin("store").database_url(keys.configuration, invocation.database)
-        place = url.render_as_string(hide_password=True)
+        place = plugin("store", "._about").database_text(stored.engine)
     for name in dict.fromkeys(tables):
         out.event("store_init", table=name, database=place)
         out.note(f"the table {name} is ready in {place}")

@@ -40,6 +40,8 @@ def verify(invocation: Invocation, allow_empty: bool) -> None:
         code = PARTLY if report.failed else 0
     out.event("report", **report.to_dict(), exit_code=code)
     rows = [["opened", f"{report.opened:,}"], ["failed", f"{report.failed:,}"]]
+    if report.plaintexts:
+        rows.append(["plaintexts, not migrated yet", f"{report.plaintexts:,}"])
     rows += [[f"  {reason}", f"{number:,}"] for reason, number in report.reasons.items()]
     out.table(["verify", count(report.values, "value")], rows)
     show_failures(out, "doesn't open", report.failures, report.failed)

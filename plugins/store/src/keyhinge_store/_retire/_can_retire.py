@@ -177,8 +177,20 @@ def _judge(
         fenced=(covered or impossible) and not untold,
         running=is_running(connection, layout),
         empty=empty,
-        reason=reason or ("" if empty else untold),
+        reason=reason or ("" if empty else untold) or _adopting(layout, keys, question),
     )
+
+
+def _adopting(layout: Layout, keys: KeyManager, question: Question) -> str:
+    """Say that plaintexts may stand in a column, where the question is about what doesn't encrypt.
+
+    They name no section, so neither a look nor a fence finds out whose they are.
+    """
+    if not getattr(layout.codec, "adopt", False) or not question.configured:
+        return ""
+    if keys.capabilities(keys.section_of(question.section)).encrypts:
+        return ""
+    return "the column is being adopted, so plaintexts may stand in it: finish that first"
 
 
 def _with_ledger(

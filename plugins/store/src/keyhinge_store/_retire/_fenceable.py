@@ -78,6 +78,10 @@ def refuse_found(question: Question, found: Retirement) -> None:
     tables = [table.table for table in found.tables if table.found]
     if tables:
         raise in_the_way(question, ", ".join(tables))
+    for table in found.tables:
+        if "adopted" in table.reason:
+            msg = f"{table.table} can't be fenced against {question}: {table.reason}"
+            raise FenceError(msg)
 
 
 def in_the_way(question: Question, table: str) -> FenceError:
