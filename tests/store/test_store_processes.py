@@ -389,8 +389,12 @@ class TestAlone:
 
         def second(_: Any) -> None:
             if not refused:
-                with pytest.raises(MigrationRunningError, match="SQLite has one writer") as raised:
-                    migrate(SecretStore(database.url, open_keys("two")))
+                match = "SQLite has one writer"
+                with (
+                    SecretStore(database.url, open_keys("two")) as other,
+                    pytest.raises(MigrationRunningError, match=match) as raised,
+                ):
+                    migrate(other)
                 refused.append(raised.value)
 
         report = migrate(store, open_keys("two"), batch_size=50, on_progress=second)
