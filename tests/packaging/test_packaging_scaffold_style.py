@@ -16,7 +16,8 @@ from tests.packaging._tutorial import write_tutorial
 from keyhinge_cli._scaffold import write_package
 
 pytestmark = pytest.mark.skipif(
-    not (find_spec("mypy") and find_spec("ruff")), reason="runs where mypy and ruff are installed"
+    not (find_spec("mypy") and find_spec("ruff")),
+    reason="runs in the nox session `typing`, which has mypy and ruff",
 )
 
 

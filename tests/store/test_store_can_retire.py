@@ -25,7 +25,7 @@ from keyhinge_store import (
     status,
 )
 from keyhinge_store._retire._question import Question, values_under
-from keyhinge_store._retire._written import written
+from keyhinge_store._written import written
 
 every_encoding = pytest.mark.parametrize("encoding", ENCODINGS)
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from tests.store._migrating import Writer
 
 from keyhinge import (
     AccessDeniedError,
@@ -28,7 +29,7 @@ from keyhinge import (
     UnavailableError,
     hookimpl,
 )
-from keyhinge_store import MigrationStoppedError, NewSecret, SecretStore, migrate
+from keyhinge_store import MigrationStoppedError, SecretStore, migrate
 
 PROGRAM = """
 import json, sys
@@ -86,71 +87,6 @@ def wait_for_more(database: Any, before: int) -> None:
         time.sleep(0.005)
 
 
-class Writer(threading.Thread):
-    """An application: inserts, updates, deletes, and changes kinds of secrets of its own.
-
-    It remembers what it wrote last. With PostgreSQL it also writes pairs of rows in one
-    transaction, in the reverse order of their keys, which is how deadlocks are made.
-    """
-
-    def __init__(self, number: int, store: SecretStore, *, pairs: bool) -> None:
-        super().__init__(daemon=True)
-        self.account = f"writer_{number}"
-        self.store = store
-        self.pairs = pairs
-        self.random = random.Random(number)
-        self.last: dict[str, bytes] = {}
-        self.error: BaseException | None = None
-        self.writes = 0
-        self.ended = threading.Event()
-
-    def seed(self, count: int) -> None:
-        self.store.put_many(
-            NewSecret(self.account, "seed", f"seed-{n}", f"s{n:03}") for n in range(count)
-        )
-        self.last = {f"s{n:03}": f"seed-{n}".encode() for n in range(count)}
-
-    def run(self) -> None:
-        try:
-            while not self.ended.is_set():
-                self.write()
-                self.writes += 1
-                time.sleep(self.random.uniform(0, 0.004))
-        except BaseException as error:
-            self.error = error
-
-    def write(self) -> None:
-        choice = self.random.random()
-        ids = sorted(self.last)
-        if choice < 0.2:
-            self.put(f"n{self.writes:05}")
-        elif choice < 0.3 and len(ids) > 5:
-            gone = self.random.choice(ids)
-            self.store.delete(account_id=self.account, secret_id=gone)
-            del self.last[gone]
-        elif choice < 0.6 and self.pairs:
-            first, second = sorted(self.random.sample(ids, 2))
-            with self.store.engine.begin() as connection:
-                values = [self.put(second, connection), self.put(first, connection)]
-            self.last[second], self.last[first] = values
-        else:
-            self.put(self.random.choice(ids))
-
-    def put(self, secret_id: str, connection: sa.Connection | None = None) -> bytes:
-        value = f"{secret_id}-{self.writes}-{self.random.random()}".encode()
-        kind = self.random.choice(["one", "two", "three"])
-        self.store.put(
-            account_id=self.account,
-            kind=kind,
-            value=value,
-            secret_id=secret_id,
-            connection=connection,
-        )
-        if connection is None:
-            self.last[secret_id] = value
-        return value
-
-
 class TestConcurrentWriters:
     def test_the_last_write_wins_and_nobody_deadlocks(
         self, open_store, open_keys, database, fill, everything
@@ -175,6 +111,7 @@ class TestConcurrentWriters:
             for writer in writers:
                 writer.join()
         assert [writer.error for writer in writers] == [None, None, None]
+        assert [writer.interrupted for writer in writers] == [0, 0, 0]
         assert all(writer.writes > 10 for writer in writers)
 
         report = migrate(new, open_keys("two"))

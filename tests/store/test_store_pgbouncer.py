@@ -19,7 +19,9 @@ from tests.store._migrating import Process, Writer, audit
 from keyhinge_store import SecretStore, migrate, runs, status, verify
 
 pytestmark = [
-    pytest.mark.skipif(binary() is None, reason="needs the program pgbouncer"),
+    pytest.mark.skipif(
+        binary() is None, reason="needs the program pgbouncer, which PyPI doesn't have"
+    ),
     pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
 ]
 

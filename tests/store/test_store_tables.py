@@ -566,6 +566,23 @@ class TestAdoptionIsFinal:
                 column.finish_adoption()
             ending.join()
 
+    def test_a_name_with_percent_signs(self, open_column, open_keys, database) -> None:
+        """They mean something to the driver, where a statement has parameters."""
+        with database.engine.begin() as connection:
+            options = {"no_parameters": True}
+            ddl = 'CREATE TABLE "per%cent %s" (id integer PRIMARY KEY NOT NULL, secret text)'
+            connection.exec_driver_sql(ddl, execution_options=options)
+        column = open_column(
+            open_keys("one"),
+            table="per%cent %s",
+            primary_key="id",
+            encoding="text",
+            columns={"ciphertext": "secret"},
+            adopt="plaintext",
+        )
+        column.finish_adoption()
+        assert column.layout.codec.adopt is False
+
     def test_finished_again_it_looks_again(self, open_column, open_keys, database) -> None:
         column = self.adopting(open_column, open_keys("one"))
         column.finish_adoption()

@@ -93,7 +93,7 @@ def test_keys_of_any_type(open_column, open_keys, kind: str, keys_in_sql: list[s
 def test_collations_that_call_other_text_equal(open_column, open_keys, engine, kind: str) -> None:
     """In key, context, `where` and the value itself, everything is compared byte by byte."""
     if not (has_citext if kind == "citext" else has_nocase)(engine):
-        pytest.skip("this server was built without it")
+        pytest.skip(f"this PostgreSQL was built without what {kind} needs (contrib, or ICU)")
     column = open_column(
         open_keys("one"),
         f"CREATE TABLE t (id {kind} PRIMARY KEY, tenant {kind} NOT NULL, secret {kind})",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -29,20 +28,19 @@ from keyhinge_store._errors import (
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Layout
+from keyhinge_store._lock import hold_writers
 from keyhinge_store._mapping import TableMapping
+from keyhinge_store._owned import OwnsEngine
 from keyhinge_store._pins import Pin, Pins, write_adopted, write_pin
 from keyhinge_store._reflect import reflect
 from keyhinge_store._trial import open_items
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["MappedColumn", "Tables"]
 
 T = TypeVar("T")
 
 
-class MappedColumn:
+class MappedColumn(OwnsEngine):
     """One encrypted column of a table that exists already.
 
     It encrypts and decrypts what stands in the column; reading and writing the table is up to the
@@ -208,7 +206,9 @@ class MappedColumn:
             raise StoreError(msg)
 
         def finish(connection: sa.Connection) -> bool:
-            _hold_writers(connection, layout)
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
+            hold_writers(connection, [layout.table])
             value = layout.table.c[layout.value]
             plain = sa.and_(value.is_not(None), layout.codec.under(layout.table, [PLAIN]))
             left = connection.execute(sa.select(sa.literal(1)).where(plain).limit(1)).first()
@@ -223,22 +223,6 @@ class MappedColumn:
             )
             raise StoreError(msg)
         self.refresh()
-
-    def close(self) -> None:
-        """Let go of the connections, if the engine was made here. Keys are left open."""
-        if self._own_url is not None:
-            self.engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<MappedColumn {self.mapping.full_name!r}.{self.mapping.value!r}>"
@@ -263,7 +247,7 @@ class MappedColumn:
         return layout.context(parts)
 
 
-class Tables:
+class Tables(OwnsEngine):
     """All mapped columns of a configuration, in one database.
 
     Args:
@@ -325,43 +309,14 @@ class Tables:
             raise KeyError(table if column is None else (table, column))
         return found[0]
 
-    def close(self) -> None:
-        """Let go of the connections, if the engine was made here. Keys are left open."""
-        if self._own_url is not None:
-            self.engine.dispose()
-
     def __iter__(self) -> Iterator[MappedColumn]:
         return iter(self.columns)
 
     def __len__(self) -> int:
         return len(self.columns)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<Tables, {len(self.columns)} columns in {self.engine.dialect.name}>"
-
-
-def _hold_writers(connection: sa.Connection, layout: Layout) -> None:
-    """Let nobody write to a table until the transaction ends; who was writing is waited for.
-
-    SQLite's transactions that write hold the whole file.
-    """
-    if connection.dialect.name == "postgresql":
-        name = connection.dialect.identifier_preparer.format_table(layout.table)
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-        options = {"no_parameters": True}
-        statement = f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE"
-        connection.exec_driver_sql(statement, execution_options=options)
 
 
 def _refuse_twice(columns: Iterable[MappedColumn], dialect: str) -> None:

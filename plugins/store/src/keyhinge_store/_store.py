@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -17,6 +16,7 @@ from keyhinge_store._database import make_engine, parse_url
 from keyhinge_store._errors import DatabaseError, DatabaseUnavailableError, DuplicateSecretError
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
+from keyhinge_store._owned import OwnsEngine
 from keyhinge_store._statements import (
     delete_row,
     read_account,
@@ -26,15 +26,12 @@ from keyhinge_store._statements import (
 )
 from keyhinge_store._table import DEFAULT_TABLE
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 __all__ = ["SecretStore"]
 
 T = TypeVar("T")
 
 
-class SecretStore(StoreBase):
+class SecretStore(StoreBase, OwnsEngine):
     """Secrets in a database table, encrypted through a `KeyManager`.
 
     Every value is bound to its table, account, id and kind: copied anywhere else, it doesn't
@@ -329,22 +326,6 @@ class SecretStore(StoreBase):
             DatabaseError: The database failed; SQLAlchemy's own error is not shown.
         """
         return self._run(work, None)
-
-    def close(self) -> None:
-        """Let go of the connections, if the store made the engine. Keys are left open."""
-        if self._own_url is not None:
-            self.engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<SecretStore {self.layout.table.fullname!r} in {self.engine.dialect.name}>"

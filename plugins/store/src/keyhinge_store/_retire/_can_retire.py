@@ -19,7 +19,7 @@ from keyhinge_store._retire._fence import Fence
 from keyhinge_store._retire._history import is_running, names_seen
 from keyhinge_store._retire._ledger import all_of_others
 from keyhinge_store._retire._question import Question, ask, current_problem, unknown, values_under
-from keyhinge_store._retire._rows import any_row, any_unreadable, told_apart
+from keyhinge_store._retire._rows import adopting, any_row, any_unreadable, told_apart
 from keyhinge_store._retire._snapshot import snapshot
 from keyhinge_store._runs._transact import moment_of
 from keyhinge_store._stored import Column, Stored, columns_of
@@ -177,20 +177,8 @@ def _judge(
         fenced=(covered or impossible) and not untold,
         running=is_running(connection, layout),
         empty=empty,
-        reason=reason or ("" if empty else untold) or _adopting(layout, keys, question),
+        reason=reason or ("" if empty else untold) or adopting(layout, keys, question),
     )
-
-
-def _adopting(layout: Layout, keys: KeyManager, question: Question) -> str:
-    """Say that plaintexts may stand in a column, where the question is about what doesn't encrypt.
-
-    They name no section, so neither a look nor a fence finds out whose they are.
-    """
-    if not getattr(layout.codec, "adopt", False) or not question.configured:
-        return ""
-    if keys.capabilities(keys.section_of(question.section)).encrypts:
-        return ""
-    return "the column is being adopted, so plaintexts may stand in it: finish that first"
 
 
 def _with_ledger(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from keyhinge_store._fence_words import FENCE_STATE, FENCE_WORDS
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire._fence import Fence, Memory, read_memory
-from keyhinge_store._retire._written import literal, quoted, quoted_table, written
+from keyhinge_store._written import literal, quoted, quoted_table, run_written, written
 
 __all__ = [
     "create",
@@ -20,7 +20,6 @@ __all__ = [
     "look",
     "make_function",
     "place_of",
-    "run_statement",
 ]
 
 _FUNCTION = "keyhinge_fence"
@@ -139,7 +138,7 @@ def make_function(connection: sa.Connection, schema: str) -> None:
     """Make the function, if it isn't there; another user's is as good as ours."""
     given = {"schema": schema, "body": _BODY}
     if connection.execute(_HAS_FUNCTION, given).first() is None:
-        run_statement(connection, function(schema))
+        run_written(connection, function(schema))
 
 
 def create(
@@ -176,16 +175,11 @@ def drop_function(connection: sa.Connection, schema: str) -> None:
         return
     kept = connection.begin_nested()
     try:
-        run_statement(connection, f"DROP FUNCTION IF EXISTS {_function_name(schema)}()")
+        run_written(connection, f"DROP FUNCTION IF EXISTS {_function_name(schema)}()")
     except sa.exc.DBAPIError:
         kept.rollback()  # somebody else's, or somebody has just made a fence that needs it
     else:
         kept.commit()
-
-
-def run_statement(connection: sa.Connection, statement: str) -> None:
-    """Run a statement as it is written, percent signs and all."""
-    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
 
 
 def _function_name(schema: str | None) -> str:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from keyhinge_store._fence_words import FENCE_WORDS
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire._fence import PREFIX, Fence, Memory, read_memory
-from keyhinge_store._retire._written import literal, quoted, written
+from keyhinge_store._written import literal, quoted, written
 
 __all__ = ["create", "drop", "listed", "place_of"]
 

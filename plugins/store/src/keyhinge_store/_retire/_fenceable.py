@@ -10,7 +10,7 @@ from keyhinge_store._layout import Layout
 from keyhinge_store._retire._can_retire import Retirement
 from keyhinge_store._retire._catalogue import objection
 from keyhinge_store._retire._question import Question, current_problem
-from keyhinge_store._retire._rows import told_apart
+from keyhinge_store._retire._rows import adopting, told_apart
 from keyhinge_store._stored import Stored, columns_of
 
 __all__ = [
@@ -39,6 +39,7 @@ def fenceable(store: Stored, keys: KeyManager, question: Question) -> list[Layou
     for layout in in_order(store, keys):
         _, untold = told_apart(layout, question, ())
         unsure = untold or layout.codec.unsure(question.section)
+        unsure = unsure or adopting(layout, keys, question)
         if unsure:
             raise _cannot(layout, unsure)
         if not layout.codec.problem_with(question.section):
@@ -78,10 +79,6 @@ def refuse_found(question: Question, found: Retirement) -> None:
     tables = [table.table for table in found.tables if table.found]
     if tables:
         raise in_the_way(question, ", ".join(tables))
-    for table in found.tables:
-        if "adopted" in table.reason:
-            msg = f"{table.table} can't be fenced against {question}: {table.reason}"
-            raise FenceError(msg)
 
 
 def in_the_way(question: Question, table: str) -> FenceError:

@@ -14,6 +14,7 @@ from keyhinge_store._retire._fence import Fence, memory_for
 from keyhinge_store._retire._fenceable import in_the_way
 from keyhinge_store._retire._question import Question, values_under
 from keyhinge_store._retire._rows import any_row
+from keyhinge_store._written import run_written
 
 __all__ = ["drop", "make", "statements"]
 
@@ -80,4 +81,4 @@ def _drop(dialect: str, layout: Layout, trigger: str) -> list[str]:
 
 def _run(connection: sa.Connection, made: Sequence[str]) -> None:
     for each in made:
-        postgresql.run_statement(connection, each)
+        run_written(connection, each)

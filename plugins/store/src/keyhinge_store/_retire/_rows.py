@@ -8,14 +8,14 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from keyhinge import EncryptedValue, InvalidCiphertextError
+from keyhinge import EncryptedValue, InvalidCiphertextError, KeyManager
 from keyhinge_store._codec import PLAIN, UNREADABLE
-from keyhinge_store._encodings import MonetrCodec
+from keyhinge_store._encodings import MonetrCodec, TextCodec
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire._fence import Fence
 from keyhinge_store._retire._question import Question
 
-__all__ = ["any_row", "any_unreadable", "told_apart"]
+__all__ = ["adopting", "any_row", "any_unreadable", "told_apart"]
 
 # More different keys and versions than this can't be meant: something is wrong with the rows.
 _MAX_LABELS = 10_000
@@ -72,3 +72,17 @@ def told_apart(layout: Layout, question: Question, fences: Sequence[Fence]) -> t
         "knows what its values look like"
     )
     return layout, reason
+
+
+def adopting(layout: Layout, keys: KeyManager, question: Question) -> str:
+    """Say that plaintexts may stand in a column, where the question is about what doesn't encrypt.
+
+    They name no section, so neither a look nor a fence finds out whose they are. "" if there may
+    be none.
+    """
+    codec = layout.codec
+    if not isinstance(codec, TextCodec) or not codec.adopt or not question.configured:
+        return ""
+    if keys.capabilities(keys.section_of(question.section)).encrypts:
+        return ""
+    return "the column is being adopted, so plaintexts may stand in it: finish that first"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import attrs
 import sqlalchemy as sa
 
-from keyhinge_store._layout import Key, Layout, Row
+from keyhinge_store._layout import Key, Row
+from keyhinge_store._lock import hold_writers
 from keyhinge_store._migrate._convert import Change
 from keyhinge_store._migrate._plan import count_matching
 from keyhinge_store._migrate._write_postgresql import PostgresqlWriter
@@ -70,7 +71,7 @@ def swap_in(stages: Sequence[Stage], *, leave_failed: bool, seconds: float) -> l
         SQLAlchemyError: The database failed; unless the commit itself did, nothing was changed.
     """
     with transaction(stages[0].engine) as connection:
-        _lock(connection, [stage.layout for stage in stages])
+        hold_writers(connection, [stage.layout.table for stage in stages])
         end = time.monotonic() + seconds
         return [_Swap(stage, connection, leave_failed, end).do() for stage in stages]
 
@@ -83,18 +84,6 @@ def find_swapped(stages: Sequence[Stage]) -> list[Swapped]:
         rows = {row.digest: row for row in connection.execute(wanted)}
     there = [rows[name] for name in names if name in rows]
     return [Swapped(row.run_id, row.moved, row.failed, 0) for row in there]
-
-
-def _lock(connection: sa.Connection, layouts: Sequence[Layout]) -> None:
-    """Keep all others from writing to the tables until the transaction ends; they may read.
-
-    SQLite's transaction has taken its lock at the beginning. The one here is waited for no longer
-    than the transaction's `lock_timeout`, as writers queue up behind it.
-    """
-    if connection.dialect.name == "postgresql":
-        prepare = connection.dialect.identifier_preparer
-        for name in sorted({prepare.format_table(layout.table) for layout in layouts}):
-            connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
 
 
 class _Swap:

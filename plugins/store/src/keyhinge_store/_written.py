@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler, SQLiteDialect
 
-__all__ = ["literal", "quoted", "quoted_table", "written"]
+__all__ = ["literal", "quoted", "quoted_table", "run_written", "written"]
 
 
 def literal(value: Any, dialect: str) -> str:
@@ -75,3 +75,8 @@ def quoted_table(table: sa.Table, dialect: str) -> str:
     """Quote a table's name and its schema, if there is one."""
     parts = [part for part in (table.schema, table.name) if part is not None]
     return ".".join(quoted(part, dialect) for part in parts)
+
+
+def run_written(connection: sa.Connection, statement: str) -> None:
+    """Run a statement as it is written, percent signs and all."""
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
