@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
 from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
 from keyhinge_store._codec import UNREADABLE, Labels
-
-if TYPE_CHECKING:
-    from keyhinge import KeyManager
+from keyhinge_store._encodings._names_section import NamesSection
 
 __all__ = ["BytesCodec"]
 
@@ -22,7 +20,7 @@ _MAX_HEAD = 4 + 1 + 32 + 2 + 512 + 1 + 64
 
 
 @attrs.frozen
-class BytesCodec:
+class BytesCodec(NamesSection):
     """The binary form in a column of bytes.
 
     Attributes:
@@ -55,17 +53,6 @@ class BytesCodec:
     def write(self, value: EncryptedValue) -> tuple[bytes, ...]:
         """Give the binary form."""
         return (value.to_bytes(),)
-
-    def others(self, value: EncryptedValue) -> tuple[str, ...]:
-        """Give nothing: the value names its section."""
-        return ()
-
-    def problem_with(self, section: str) -> str:
-        """Give nothing: it holds the values of every section."""
-        return ""
-
-    def refuse(self, plaintext: bytes) -> None:
-        """Refuse nothing."""
 
     def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
         """Look at the value's beginning."""
@@ -108,10 +95,6 @@ class BytesCodec:
         ]
         return sa.and_(found, sa.or_(*alike))
 
-    def unsure(self, section: str) -> str:
-        """Give nothing: the value names its section."""
-        return ""
-
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the beginning up to the ciphertext, by the lengths that are written in it."""
         value = table.c[self.value]
@@ -126,14 +109,6 @@ class BytesCodec:
         except InvalidCiphertextError:
             return UNREADABLE, "", ""
         return value.section, value.key_id, value.version
-
-    def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        """Find nothing: there is nothing beside the value."""
-        return sa.false()
-
-    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> BytesCodec:
-        """Give itself: the value names its section."""
-        return self
 
     def _places(self, value: sa.ColumnElement[Any]) -> tuple[Any, Any]:
         """Give where the version's length stands, and where the version ends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -13,15 +13,13 @@ import sqlalchemy as sa
 from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
 from keyhinge_store._cells import exact
 from keyhinge_store._codec import UNREADABLE, Labels
-
-if TYPE_CHECKING:
-    from keyhinge import KeyManager
+from keyhinge_store._encodings._names_section import NamesSection
 
 __all__ = ["ColumnsCodec"]
 
 
 @attrs.frozen
-class ColumnsCodec:
+class ColumnsCodec(NamesSection):
     """The parts one by one. A binary ciphertext stands as it is, in text it is base64.
 
     Attributes:
@@ -63,17 +61,6 @@ class ColumnsCodec:
             return (*labels, value.ciphertext)
         return (*labels, binascii.b2a_base64(value.ciphertext, newline=False).decode("ascii"))
 
-    def others(self, value: EncryptedValue) -> tuple[str, ...]:
-        """Give nothing: the row names its section."""
-        return ()
-
-    def problem_with(self, section: str) -> str:
-        """Give nothing: it holds the values of every section."""
-        return ""
-
-    def refuse(self, plaintext: bytes) -> None:
-        """Refuse nothing."""
-
     def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
         """Look at the section's column."""
         return sa.func.coalesce(self._label(table, 0), "").in_(list(labels))
@@ -107,10 +94,6 @@ class ColumnsCodec:
             found.append(sa.func.coalesce(self._label(table, 2), "").in_({version, ""}))
         return sa.and_(*found)
 
-    def unsure(self, section: str) -> str:
-        """Give nothing: the row names its section."""
-        return ""
-
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the columns with the labels."""
         return tuple(self._label(table, index) for index in range(3))
@@ -119,14 +102,6 @@ class ColumnsCodec:
         """Give what stands in the columns."""
         section, key_id, version = group
         return section or UNREADABLE, key_id or "", version or ""
-
-    def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        """Find nothing: the ciphertext says nothing about its key."""
-        return sa.false()
-
-    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> ColumnsCodec:
-        """Give itself: the row names its section."""
-        return self
 
     def _label(self, table: sa.FromClause, index: int) -> sa.ColumnElement[str]:
         return exact(table.c[self.labels[index]], self.dialect)

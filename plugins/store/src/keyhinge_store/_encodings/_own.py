@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
 
 from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
 from keyhinge_store._codec import Labels
+from keyhinge_store._encodings._names_section import NamesSection
 from keyhinge_store._encodings._text_form import MAGIC, text_at
-
-if TYPE_CHECKING:
-    from keyhinge import KeyManager
 
 __all__ = ["OwnCodec"]
 
 
 @attrs.frozen
-class OwnCodec:
+class OwnCodec(NamesSection):
     """The value decides; where a column differs from it, the row doesn't open."""
 
     labels: tuple[str, ...] = ("section", "key_id", "version")
@@ -53,10 +51,6 @@ class OwnCodec:
     def write(self, value: EncryptedValue) -> tuple[str, ...]:
         """Give the labels and the text form."""
         return value.section, value.key_id, value.version, value.to_text()
-
-    def others(self, value: EncryptedValue) -> tuple[str, ...]:
-        """Give nothing: the value names its section."""
-        return ()
 
     def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
         """Find rows that are under a label, also those whose value alone says so."""
@@ -100,10 +94,6 @@ class OwnCodec:
         says_so = [text_at(value, each, key_id, version) for each in labels]
         return sa.or_(sa.and_(*columns), *says_so)
 
-    def unsure(self, section: str) -> str:
-        """Give nothing: the value names its section."""
-        return ""
-
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the columns with the labels."""
         return tuple(table.c[name] for name in self.labels)
@@ -120,17 +110,6 @@ class OwnCodec:
             beginning = beginning.concat(table.c[name]).concat(":")
         cut = sa.func.substr(table.c[self.value], 1, sa.func.length(beginning))
         return cut.is_distinct_from(beginning)
-
-    def problem_with(self, section: str) -> str:
-        """Give nothing: it holds the values of every section."""
-        return ""
-
-    def refuse(self, plaintext: bytes) -> None:
-        """Refuse nothing."""
-
-    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> OwnCodec:
-        """Give itself: the value names its section."""
-        return self
 
     def _begins_with(self, table: sa.FromClause, rest: str, length: int) -> sa.ColumnElement[bool]:
         """Tell whether a value begins with its row's own section label, and what comes behind."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -11,10 +11,8 @@ import sqlalchemy as sa
 from keyhinge import EncryptedValue, InvalidCiphertextError, InvalidPlaintextError, KeyRef
 from keyhinge_store._cells import exact
 from keyhinge_store._codec import PLAIN, UNREADABLE, Labels, Plain
+from keyhinge_store._encodings._names_section import NamesSection
 from keyhinge_store._encodings._text_form import BASE64, MAGIC, text_at
-
-if TYPE_CHECKING:
-    from keyhinge import KeyManager
 
 __all__ = ["TextCodec"]
 
@@ -23,7 +21,7 @@ _HEAD = 700
 
 
 @attrs.frozen
-class TextCodec:
+class TextCodec(NamesSection):
     """The text form in a column of text.
 
     Attributes:
@@ -74,14 +72,6 @@ class TextCodec:
             )
             raise InvalidPlaintextError(msg)
 
-    def others(self, value: EncryptedValue) -> tuple[str, ...]:
-        """Give nothing: the value names its section."""
-        return ()
-
-    def problem_with(self, section: str) -> str:
-        """Give nothing: it holds the values of every section."""
-        return ""
-
     def under(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
         """Look at the value's beginning."""
         found = [self._begins(table, f"{MAGIC}{each}:") for each in labels if each != PLAIN]
@@ -116,10 +106,6 @@ class TextCodec:
         column = self._column(table)
         return sa.or_(sa.false(), *(text_at(column, each, key_id, version) for each in labels))
 
-    def unsure(self, section: str) -> str:
-        """Give nothing: the value names its section."""
-        return ""
-
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the labels as they stand in the value, by taking the base64 off its end."""
         head = sa.func.rtrim(sa.func.substr(self._column(table), 1, _HEAD), BASE64)
@@ -136,14 +122,6 @@ class TextCodec:
         except InvalidCiphertextError:
             return UNREADABLE, "", ""
         return value.section, value.key_id, value.version
-
-    def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        """Find nothing: there is nothing beside the value."""
-        return sa.false()
-
-    def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> TextCodec:
-        """Give itself: the value names its section."""
-        return self
 
     def _column(self, table: sa.FromClause) -> sa.ColumnElement[str]:
         return exact(table.c[self.value], self.dialect)
