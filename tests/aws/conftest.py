@@ -26,7 +26,7 @@ class FakeSection:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self.environ = {} if environ is None else environ
 
-    def over(self, name: str, *, also: Any = ()) -> NoReturn:
+    def over(self, name: str, *, also: Any = (), wraps_keys: bool = False) -> NoReturn:
         raise AssertionError("aws composes nothing")
 
 

@@ -30,7 +30,7 @@ class FakeSection:
     def __init__(self, base_dir: Path) -> None:
         self.base_dir = base_dir
 
-    def over(self, name: str, *, also: Any = ()) -> NoReturn:
+    def over(self, name: str, *, also: Any = (), wraps_keys: bool = False) -> NoReturn:
         raise AssertionError("local composes nothing")
 
 

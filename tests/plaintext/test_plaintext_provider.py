@@ -21,7 +21,7 @@ class FakeSection:
     base_dir = Path()
     environ: Mapping[str, str] = {}
 
-    def over(self, name: str, *, also: Any = ()) -> NoReturn:
+    def over(self, name: str, *, also: Any = (), wraps_keys: bool = False) -> NoReturn:
         raise AssertionError("plaintext composes nothing")
 
 

@@ -24,6 +24,7 @@ from keyhinge._errors import (
     ThrottledError,
     UnavailableError,
 )
+from keyhinge._fork import start_anew_after_fork
 from keyhinge._health import Health
 from keyhinge._hookspecs import (
     API_VERSION,
@@ -98,4 +99,5 @@ __all__ = [
     "secret",
     "setting",
     "settings",
+    "start_anew_after_fork",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from keyhinge._context import check_context
+from keyhinge._context import Context, FrozenContext, check_context
 from keyhinge._errors import OperationError
 from keyhinge._hookspecs import Decrypt, Encrypt
 from keyhinge._section import OpenSection
@@ -50,6 +50,7 @@ def open_batch(
     items: Sequence[Decrypt],
     find: Callable[[str], OpenSection],
     run: Callable[[OpenSection, Sequence[Decrypt]], Sequence[T | OperationError]],
+    check: Callable[[Context], FrozenContext] = check_context,
 ) -> list[T | OperationError]:
     """Open or rewrap a batch, each item in the section that its value names.
 
@@ -57,6 +58,7 @@ def open_batch(
         items: The values with their contexts.
         find: Gives the section for the name in a value, or raises an `OperationError`.
         run: What to do with the items of one section.
+        check: Freezes an item's context, or raises an `InvalidContextError`.
 
     Returns:
         A result or an error for each item, in their order.
@@ -65,7 +67,7 @@ def open_batch(
     groups: dict[OpenSection, tuple[list[int], list[Decrypt]]] = {}
     for index, item in enumerate(items):
         try:
-            checked = Decrypt(item.value, check_context(item.context))
+            checked = Decrypt(item.value, check(item.context))
             places, batch = groups.setdefault(find(item.value.section), ([], []))
         except OperationError as failure:
             results[index] = failure.with_traceback(None)

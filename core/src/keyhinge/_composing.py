@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keyhinge._batch import open_batch
 from keyhinge._context import Context, own_context
 from keyhinge._errors import (
     ConfigError,
@@ -14,9 +15,9 @@ from keyhinge._errors import (
     Problem,
     SectionNotConfiguredError,
 )
-from keyhinge._hookspecs import Capabilities, Decrypt, KeyRef
+from keyhinge._hookspecs import Capabilities, Decrypt, Encrypt, KeyRef
 from keyhinge._section import OpenSection
-from keyhinge._section_batch import rewrap_many
+from keyhinge._section_batch import open_many, rewrap_many, seal_many
 from keyhinge._value import EncryptedValue
 
 __all__ = ["ComposingClient", "ConfiguringSection", "reachable"]
@@ -29,9 +30,10 @@ class ComposingClient:
     the section that builds on them and nothing refers to itself.
     """
 
-    def __init__(self, name: str, also: Sequence[str]) -> None:
+    def __init__(self, name: str, also: Sequence[str], *, wraps_keys: bool = False) -> None:
         self._name = name
         self.names = (name, *also)
+        self.wraps_keys = wraps_keys
         self._sections: dict[str, OpenSection | KeyhingeError] = {}
 
     def bind(
@@ -63,9 +65,16 @@ class ComposingClient:
 
     def decrypt(self, value: EncryptedValue, context: Context) -> bytes:
         """Decrypt with the section that the value names, if it is one of those fixed."""
-        if self._sections and value.section not in self._sections:
-            raise InvalidCiphertextError
-        return self._section(value.section).open(value, own_context(context))
+        return self._section_of(value.section).open(value, own_context(context))
+
+    def encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[EncryptedValue | OperationError]:
+        """Encrypt a batch with the named section; contexts may use the reserved keys."""
+        checked = [Encrypt(item.plaintext, own_context(item.context)) for item in items]
+        return seal_many(self._section(self._name), checked)
+
+    def decrypt_many(self, items: Sequence[Decrypt]) -> Sequence[bytes | OperationError]:
+        """Decrypt a batch, each item with the section that it names, if that is one of those."""
+        return open_batch(items, self._section_of, open_many, own_context)
 
     def rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[EncryptedValue | OperationError]:
         """Bring values to the named section's newest key version, whichever section made them."""
@@ -89,6 +98,12 @@ class ComposingClient:
     def current_key(self) -> KeyRef:
         """Tell the key that encrypts now."""
         return self._section(self._name).current_key()
+
+    def _section_of(self, label: str) -> OpenSection:
+        """Find the section that a value names: one of those fixed, whatever the value says."""
+        if self._sections and label not in self._sections:
+            raise InvalidCiphertextError
+        return self._section(label)
 
     def _section(self, name: str) -> OpenSection:
         found = self._sections.get(name)
@@ -122,7 +137,9 @@ class ConfiguringSection:
         self._open = True
         self.clients: list[ComposingClient] = []
 
-    def over(self, name: str, *, also: Sequence[str] = ()) -> ComposingClient:
+    def over(
+        self, name: str, *, also: Sequence[str] = (), wraps_keys: bool = False
+    ) -> ComposingClient:
         """Use another section, to build on it; see `Section.over`."""
         if not self._open:
             msg = f"section {self.name!r}: over() works only in keyhinge_configure"
@@ -131,7 +148,7 @@ class ConfiguringSection:
             if target not in self._known:
                 msg = f"builds on a section {target!r} that the file doesn't have"
                 raise ConfigError(Problem(self.path, msg))
-        client = ComposingClient(name, also)
+        client = ComposingClient(name, also, wraps_keys=wraps_keys)
         self.clients.append(client)
         return client
 

@@ -18,7 +18,14 @@ _living: weakref.WeakSet[Forked] = weakref.WeakSet()
 
 
 def start_anew_after_fork(thing: Forked) -> None:
-    """Have a thing's `after_fork` called in every child forked while it lives."""
+    """Have a thing's `after_fork` called in every child forked while it lives.
+
+    For what must never be used by two processes, such as a data key. Core configures every
+    section anew in a child by itself.
+
+    Args:
+        thing: Something that weak references can refer to, with a method `after_fork()`.
+    """
     _living.add(thing)
 
 

@@ -172,6 +172,12 @@ class SectionClient(Protocol):
     def decrypt(self, value: EncryptedValue, context: Context) -> bytes:
         """Decrypt with the section that the value names, if it is one of those fixed."""
 
+    def encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[EncryptedValue | OperationError]:
+        """Encrypt a batch with the named section: a value or an error for each item."""
+
+    def decrypt_many(self, items: Sequence[Decrypt]) -> Sequence[bytes | OperationError]:
+        """Decrypt a batch, each item with the section that its value names."""
+
     def rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[EncryptedValue | OperationError]:
         """Bring values to the named section's newest key version."""
 
@@ -198,7 +204,9 @@ class Section(Protocol):
     def environ(self) -> Mapping[str, str]:
         """The environment variables; read these, never `os.environ`."""
 
-    def over(self, name: str, *, also: Sequence[str] = ()) -> SectionClient:
+    def over(
+        self, name: str, *, also: Sequence[str] = (), wraps_keys: bool = False
+    ) -> SectionClient:
         """Use another section, to build on it.
 
         Only during `keyhinge_configure`. Core refuses cycles when the configuration is opened.
@@ -206,6 +214,9 @@ class Section(Protocol):
         Args:
             name: The section that encrypts and decrypts.
             also: Further sections whose values may be decrypted.
+            wraps_keys: Whether keys are to be encrypted there. Core then refuses, when the
+                configuration is opened, sections that don't encrypt, that don't authenticate the
+                context, or that build on another section themselves.
         """
 
 

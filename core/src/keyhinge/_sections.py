@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from keyhinge._composing import ConfiguringSection, reachable
+from keyhinge._composing import ComposingClient, ConfiguringSection, reachable
 from keyhinge._contract import PluginManager, check_provider
 from keyhinge._discovery import LoadedProvider, Registry
 from keyhinge._errors import (
@@ -253,11 +253,35 @@ def _bind(
     # The innermost first, so that what is broken there is known further out.
     for name in sorted(opened, key=lambda name: len(below[name])):
         base = next((c.name for c in surroundings[name].clients if c.name in broken), None)
-        if base is not None and name not in broken:
+        message = None
+        if base is not None:
             message = f"builds on the section {base!r}, which can't be used: {broken[base]}"
+        else:
+            message = _unfit(surroundings[name].clients, opened, below)
+        if message is not None and name not in broken:
             broken[name] = ConfigError(Problem(f"keyManagement.{name}", message))
     usable = [name for name in opened if name not in broken]
     for name in usable:
         for client in surroundings[name].clients:
             client.bind({**broken, **opened}, labels)
     return {name: opened[name] for name in sorted(usable, key=lambda name: -len(below[name]))}
+
+
+def _unfit(
+    clients: Sequence[ComposingClient],
+    opened: Mapping[str, OpenSection],
+    below: Mapping[str, set[str]],
+) -> str | None:
+    """Say which section can't wrap keys, and why; None where none is asked to that can't."""
+    for target in (name for client in clients if client.wraps_keys for name in client.names):
+        if target not in opened:
+            continue
+        capabilities = opened[target].capabilities
+        for holds, problem in (
+            (capabilities.encrypts, "doesn't encrypt"),
+            (capabilities.binds_context, "doesn't authenticate the context"),
+            (not below[target], "builds on another section itself"),
+        ):
+            if not holds:
+                return f"can't keep its keys with the section {target!r}, which {problem}"
+    return None

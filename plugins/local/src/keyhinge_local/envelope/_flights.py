@@ -1,0 +1,97 @@
+"""Work that several threads want done at the same time is done once, for all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as WaitedTooLong
+from copy import copy
+from typing import Generic, TypeVar
+
+from keyhinge import OperationError, UnavailableError
+
+__all__ = ["Flights"]
+
+R = TypeVar("R")
+E = TypeVar("E")
+
+# Providers bound their calls; this is for one that doesn't.
+WAIT_SECONDS = 120.0
+
+
+class Flights(Generic[R, E]):
+    """Gets things by key, each one once at a time, however many threads want it.
+
+    Args:
+        get: Gets several things in one go: a result or an error for each.
+        landed: Gives what is there already, by key.
+    """
+
+    def __init__(
+        self,
+        get: Callable[[Mapping[bytes, R]], Mapping[bytes, E | OperationError]],
+        landed: Callable[[bytes], E | None],
+    ) -> None:
+        self._get = get
+        self._landed = landed
+        self._lock = threading.Lock()
+        self._under_way: dict[bytes, Future[E | OperationError | None]] = {}
+
+    def run(
+        self, wanted: Mapping[bytes, R], *, anew: bool = False
+    ) -> dict[bytes, E | OperationError]:
+        """Give a result or an error for each key, got here or by a thread that was at it.
+
+        Args:
+            wanted: What to ask for, by key.
+            anew: Don't take what is there already.
+        """
+        results: dict[bytes, E | OperationError] = {}
+        while missing := {key: wanted[key] for key in wanted if key not in results}:
+            mine, others = self._claim(missing, results, anew=anew)
+            if mine:
+                results.update(self._fly(mine))
+            # Only now: whoever waits has nothing left that others could be waiting for.
+            for key, future in others.items():
+                outcome = _outcome(future)
+                if outcome is not None:  # else that thread was interrupted: another round
+                    results[key] = outcome
+        return results
+
+    def _claim(
+        self, missing: Mapping[bytes, R], results: dict[bytes, E | OperationError], *, anew: bool
+    ) -> tuple[dict[bytes, R], dict[bytes, Future[E | OperationError | None]]]:
+        mine: dict[bytes, R] = {}
+        others: dict[bytes, Future[E | OperationError | None]] = {}
+        with self._lock:
+            for key, request in missing.items():
+                there = None if anew else self._landed(key)
+                if there is not None:
+                    results[key] = there
+                elif key in self._under_way:
+                    others[key] = self._under_way[key]
+                else:
+                    self._under_way[key] = Future()
+                    mine[key] = request
+        return mine, others
+
+    def _fly(self, mine: Mapping[bytes, R]) -> Mapping[bytes, E | OperationError]:
+        outcomes: Mapping[bytes, E | OperationError] = {}
+        try:
+            outcomes = self._get(mine)
+        finally:
+            with self._lock:
+                futures = {key: self._under_way.pop(key) for key in mine}
+            for key, future in futures.items():
+                future.set_result(outcomes.get(key))
+        return outcomes
+
+
+def _outcome(future: Future[E | OperationError | None]) -> E | OperationError | None:
+    try:
+        outcome = future.result(timeout=WAIT_SECONDS)
+    except WaitedTooLong:
+        outcome = UnavailableError("another thread's call to the key service doesn't come back")
+    # Another one for each thread: an exception that is raised in several collects tracebacks.
+    return copy(outcome) if isinstance(outcome, OperationError) else outcome

@@ -1,0 +1,106 @@
+"""The data keys that decrypt, found by the values that carry them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from keyhinge import (
+    Context,
+    Decrypt,
+    EncryptedValue,
+    InvalidCiphertextError,
+    KeyRef,
+    OperationError,
+)
+from keyhinge_local.envelope._cache import KeyCache
+from keyhinge_local.envelope._counters import Counters
+from keyhinge_local.envelope._format import Wrapped, parse_wrapped, prefix_end
+from keyhinge_local.envelope._partition import Partitioning
+
+if TYPE_CHECKING:
+    from keyhinge_local.envelope._data_key import OpenedKey
+
+__all__ = ["Opening"]
+
+
+class Opening:
+    """Gives the data key that a value carries, from memory or from the key service.
+
+    Args:
+        cache: Keeps opened keys.
+        partitioning: Finds the entries of a context that a value names.
+        counters: Counts what had to wait.
+    """
+
+    def __init__(
+        self, cache: KeyCache[Wrapped, OpenedKey], partitioning: Partitioning, counters: Counters
+    ) -> None:
+        self._cache = cache
+        self._partitioning = partitioning
+        self._counters = counters
+
+    def read(self, value: EncryptedValue, context: Context) -> Wrapped:
+        """Read the data key in a value, whose outer labels must be those that it says itself.
+
+        Raises:
+            InvalidCiphertextError: It isn't what this provider makes, or not with such a context.
+        """
+        find = partial(self._partitioning.named, context=context)
+        ciphertext = value.ciphertext
+        wrapped = parse_wrapped(ciphertext, prefix_end(ciphertext), find)
+        if wrapped.label != KeyRef(value.key_id, value.version):
+            raise InvalidCiphertextError
+        return wrapped
+
+    def key_for(self, value: EncryptedValue, context: Context) -> OpenedKey:
+        """Give the key of one value.
+
+        Raises:
+            OperationError: There is none, or the key service doesn't open it.
+        """
+        outcome = self.keys_for([Decrypt(value, context)])[0]
+        if isinstance(outcome, OperationError):
+            raise outcome
+        return outcome
+
+    def keys_for(self, items: Sequence[Decrypt]) -> list[OpenedKey | OperationError]:
+        """Give the key of each value, or why there is none; one call for all that are missing."""
+        read = [self._read(item) for item in items]
+        found: dict[bytes, OpenedKey | OperationError] = {}
+        missing: dict[bytes, Wrapped] = {}
+        for wrapped in read:
+            if isinstance(wrapped, OperationError) or wrapped.lookup in found:
+                continue
+            key = self._cache.fresh(wrapped.lookup)
+            if key is None:
+                missing[wrapped.lookup] = wrapped
+                self._counters.misses.tick()
+                continue
+            found[wrapped.lookup] = key
+            if self._cache.is_due(key):
+                self._cache.renew(wrapped.lookup, wrapped)
+        if missing:
+            found |= self._cache.obtain(missing)
+        return [each if isinstance(each, OperationError) else found[each.lookup] for each in read]
+
+    def open_many(self, items: Sequence[Decrypt]) -> list[bytes | OperationError]:
+        """Decrypt a batch; all the data keys that aren't at hand are unwrapped together."""
+        return [
+            key if isinstance(key, OperationError) else _open(key, item)
+            for key, item in zip(self.keys_for(items), items, strict=True)
+        ]
+
+    def _read(self, item: Decrypt) -> Wrapped | OperationError:
+        try:
+            return self.read(item.value, item.context)
+        except OperationError as failure:
+            return failure.with_traceback(None)
+
+
+def _open(key: OpenedKey, item: Decrypt) -> bytes | OperationError:
+    try:
+        return key.open(item.value, item.context)
+    except OperationError as failure:
+        return failure.with_traceback(None)
