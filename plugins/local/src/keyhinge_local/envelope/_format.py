@@ -29,6 +29,7 @@ __all__ = [
     "KEY_SIZE",
     "LARGEST_WRAPPED",
     "NONCE_SIZE",
+    "SMALLEST",
     "Wrapped",
     "derive",
     "label_of",
@@ -46,6 +47,7 @@ TAG_SIZE = 16
 # The field allows 65,535; the rest of the overhead must find room in a value, too.
 LARGEST_WRAPPED = 65_000
 _WRAPPED = HEADER_SIZE + 2
+SMALLEST = _WRAPPED + 1 + NONCE_SIZE + TAG_SIZE
 _DOMAIN = b"keyhinge/envelope/1\0"
 
 

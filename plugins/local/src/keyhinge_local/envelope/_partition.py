@@ -64,12 +64,17 @@ class Partitioning:
 
     Args:
         keys: Their keys; none to keep all values together.
+
+    Attributes:
+        of: Gives the partition of a value that is to be encrypted, by its context. Raises
+            `InvalidContextError` where the context lacks one of the keys.
     """
 
-    __slots__ = ("_keys", "_known", "_named")
+    __slots__ = ("_keys", "_known", "_named", "of")
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = frozenset(keys)
+        self.of = self._of if keys else _unpartitioned
         self._known: dict[tuple[tuple[str, str], ...], Partition] = {}
         self._named: dict[tuple[bytes, tuple[tuple[str, str], ...]], Partition] = {}
 
@@ -85,14 +90,7 @@ class Partitioning:
             known = self._named[seen] = Partition.of_bitmap(bitmap, context)
         return known
 
-    def of(self, context: Context) -> Partition:
-        """Give the partition of a value that is to be encrypted.
-
-        Raises:
-            InvalidContextError: The context lacks one of the keys.
-        """
-        if not self._keys:
-            return UNPARTITIONED
+    def _of(self, context: Context) -> Partition:
         items = tuple(context.items())
         known = self._known.get(items)
         if known is None:
@@ -110,6 +108,10 @@ class Partitioning:
         bits = sum(1 << order.index(key) for key in self._keys)
         entries = {key: context[key] for key in order if key in self._keys}
         return Partition(bits.to_bytes(2, "big"), entries)
+
+
+def _unpartitioned(_: Context) -> Partition:
+    return UNPARTITIONED
 
 
 def _in_order(context: Context) -> list[str]:

@@ -28,9 +28,9 @@ from keyhinge import (
 )
 from keyhinge_local.envelope._cache import Keeping, KeyCache
 from keyhinge_local.envelope._counters import Counters
-from keyhinge_local.envelope._format import Wrapped, prefix_end
+from keyhinge_local.envelope._format import Wrapped
 from keyhinge_local.envelope._opening import Opening
-from keyhinge_local.envelope._partition import UNPARTITIONED, Partition, Partitioning
+from keyhinge_local.envelope._partition import Partitioning
 from keyhinge_local.envelope._renewal import Renewal
 from keyhinge_local.envelope._rewrapping import Rewrapping
 from keyhinge_local.envelope._sealing import Sealing
@@ -38,12 +38,11 @@ from keyhinge_local.envelope._settings import EnvelopeSettings
 from keyhinge_local.envelope._wrapping import Wrapping
 
 if TYPE_CHECKING:
-    from keyhinge_local.envelope._data_key import DataKey, OpenedKey
+    from keyhinge_local.envelope._data_key import OpenedKey
 
 MAX_PLAINTEXT = 64 * 1024 * 1024
 # Some 0.1 ms of work; callers in an event loop send what is larger to a thread.
 _MAX_INLINE = 256 * 1024
-_NO_BITS = UNPARTITIONED.bitmap
 
 
 class EnvelopeProvider(Provider):
@@ -71,37 +70,38 @@ class EnvelopeProvider(Provider):
     ) -> None:
         self._client = client
         self._settings = settings
-        self._clock = clock
         self.counters = Counters()
-        self._hit = self.counters.hits.tick
         self._renewal = Renewal()
-        self._partitioning = Partitioning(settings.partition_by)
-        self._partition = self._partitioning.of if settings.partition_by else _no_partition
+        partitioning = Partitioning(settings.partition_by)
+        self._partition = partitioning.of
         keeping = Keeping(settings.max_keys, settings.max_age_seconds, self._renewal, clock)
         wrapping = Wrapping(client, self.counters, clock)
         opened: KeyCache[Wrapped, OpenedKey] = KeyCache(wrapping.open, keeping)
-        self._opening = Opening(opened, self._partitioning, self.counters)
+        self._opening = Opening(opened, partitioning, clock, self.counters)
         self._sealing = Sealing(
-            wrapping, opened, self._partitioning, keeping, self.counters, settings.max_messages
+            wrapping,
+            opened,
+            partitioning,
+            keeping=keeping,
+            counters=self.counters,
+            max_messages=settings.max_messages,
         )
         self._rewrapping = Rewrapping(wrapping, self._opening, opened, keeping)
         self._caches = (self._sealing.cache, opened, self._rewrapping.cache)
-        self._data_keys = self._sealing.cache.entries
-        self._opened_keys = opened.entries
         start_anew_after_fork(self)
 
     @hookimpl
     def keyhinge_encrypt(self, plaintext: bytes, context: Context) -> Sealed:
         """Encrypt under this process's data key."""
         partition = self._partition(context)
-        key = self._data_key_at_hand(partition) or self._sealing.key_for(partition)
+        key = self._sealing.at_hand(partition) or self._sealing.key_for(partition)
         return key.seal(plaintext, context, partition.bitmap)
 
     @hookimpl
     def keyhinge_decrypt(self, value: EncryptedValue, context: Context) -> bytes:
         """Decrypt with the data key that the value carries."""
-        key = self._opened_key_at_hand(value, context) or self._opening.key_for(value, context)
-        return key.open(value, context)
+        key = self._opening.at_hand(value.ciphertext, context)
+        return (key or self._opening.key_for(value, context)).open(value, context)
 
     @hookimpl
     def keyhinge_encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[Sealed | OperationError]:
@@ -127,7 +127,7 @@ class EnvelopeProvider(Provider):
         if len(plaintext) > _MAX_INLINE:
             return None
         partition = self._partition(context)
-        key = self._data_key_at_hand(partition)
+        key = self._sealing.at_hand(partition)
         return None if key is None else key.seal(plaintext, context, partition.bitmap)
 
     @hookimpl
@@ -135,7 +135,7 @@ class EnvelopeProvider(Provider):
         """Decrypt at once; None where the key service must be asked or the value is large."""
         if len(value.ciphertext) > _MAX_INLINE:
             return None
-        key = self._opened_key_at_hand(value, context)
+        key = self._opening.at_hand(value.ciphertext, context)
         return None if key is None else key.open(value, context)
 
     @hookimpl
@@ -152,7 +152,7 @@ class EnvelopeProvider(Provider):
         """Tell what is wrapped by whom, and what was counted."""
         from keyhinge_local.envelope._check import check
 
-        return check(self._client, self._settings, self.counters, len(self._opened_keys))
+        return check(self._client, self._settings, self.counters, len(self._opening.cache.entries))
 
     @hookimpl
     def keyhinge_close(self) -> None:
@@ -166,31 +166,6 @@ class EnvelopeProvider(Provider):
         self._renewal.start_anew()
         for cache in self._caches:
             cache.start_anew()
-
-    def _data_key_at_hand(self, partition: Partition) -> DataKey | None:
-        key = self._data_keys.get(partition.encoded)
-        if key is None or key.count() >= key.soon_count or (now := self._clock()) >= key.soon_at:
-            return None
-        key.seen_at = now
-        self._hit()
-        return key
-
-    def _opened_key_at_hand(self, value: EncryptedValue, context: Context) -> OpenedKey | None:
-        ciphertext = value.ciphertext
-        lookup = ciphertext[: prefix_end(ciphertext)]
-        bitmap = ciphertext[1:3]
-        if bitmap != _NO_BITS:
-            lookup += self._partitioning.named(bitmap, context).encoded
-        key = self._opened_keys.get(lookup)
-        if key is None or (now := self._clock()) >= key.soon_at:
-            return None
-        key.seen_at = now
-        self._hit()
-        return key
-
-
-def _no_partition(_: Context) -> Partition:
-    return UNPARTITIONED
 
 
 @hookimpl

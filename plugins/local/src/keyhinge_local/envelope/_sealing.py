@@ -38,6 +38,7 @@ class Sealing:
         wrapping: Wrapping,
         opened: KeyCache[Wrapped, OpenedKey],
         partitioning: Partitioning,
+        *,
         keeping: Keeping,
         counters: Counters,
         max_messages: int,
@@ -50,6 +51,18 @@ class Sealing:
         # Early enough to have the next one ready, late enough not to waste many.
         self._soon = max_messages - max_messages // 10
         self.cache: KeyCache[Partition, DataKey] = KeyCache(self._make, keeping)
+        self._keys = self.cache.entries
+        self._clock = keeping.clock
+        self._hit = counters.hits.tick
+
+    def at_hand(self, partition: Partition) -> DataKey | None:
+        """Give a data key that needs no look at anything but the clock; the hot path."""
+        key = self._keys.get(partition.encoded)
+        if key is None or key.count() >= key.soon_count or (now := self._clock()) >= key.soon_at:
+            return None
+        key.seen_at = now
+        self._hit()
+        return key
 
     def key_for(self, partition: Partition) -> DataKey:
         """Give a data key that one more value may be encrypted with; the value is counted.
@@ -86,8 +99,11 @@ class Sealing:
     def seal_many(self, items: Sequence[Encrypt]) -> list[Sealed | OperationError]:
         """Encrypt a batch; all the data keys that it lacks are made together."""
         partitions = [self._partition(item.context) for item in items]
-        known = {each.encoded: each for each in partitions if isinstance(each, Partition)}
-        keys = self.keys_for(known.values())
+        wanted = {each.encoded: each for each in partitions if isinstance(each, Partition)}
+        keys: dict[bytes, DataKey | OperationError] = {
+            name: key for name, each in wanted.items() if (key := self.at_hand(each)) is not None
+        }
+        keys |= self.keys_for(each for name, each in wanted.items() if name not in keys)
         return [
             partition
             if isinstance(partition, OperationError)
@@ -108,11 +124,12 @@ class Sealing:
         keys: dict[bytes, DataKey | OperationError],
     ) -> Sealed | OperationError:
         key = keys[partition.encoded]
+        # A batch takes a moment; its keys' ages were looked at when it began.
         if not isinstance(key, OperationError) and key.count() >= key.soon_count:
             key = keys[partition.encoded] = self.keys_for([partition])[partition.encoded]
         if isinstance(key, OperationError):
             return key
-        self._counters.hits.tick()
+        self._hit()
         return key.seal(item.plaintext, item.context, partition.bitmap)
 
     def _takes(self, key: DataKey, partition: Partition) -> bool:
