@@ -65,17 +65,24 @@ def open_batch(
     """
     results: list[T | OperationError | None] = [None] * len(items)
     groups: dict[OpenSection, tuple[list[int], list[Decrypt]]] = {}
+    by_label: dict[str, tuple[list[int], list[Decrypt]]] = {}
     for index, item in enumerate(items):
+        label = item.value.section
         try:
             checked = Decrypt(item.value, check(item.context))
-            places, batch = groups.setdefault(find(item.value.section), ([], []))
+            if label not in by_label:  # few names, many items
+                by_label[label] = groups.setdefault(find(label), ([], []))
         except OperationError as failure:
             results[index] = failure.with_traceback(None)
         else:
+            places, batch = by_label[label]
             places.append(index)
             batch.append(checked)
     for section, (places, batch) in groups.items():
-        for index, result in zip(places, run(section, batch), strict=True):
+        answers = run(section, batch)
+        if len(batch) == len(items):
+            return list(answers)
+        for index, result in zip(places, answers, strict=True):
             results[index] = result
     return [result for result in results if result is not None]
 

@@ -56,6 +56,6 @@ def unwrap(answer: T | OperationError) -> T:
 def outcomes(answers: Iterable[T | OperationError]) -> list[Outcome[T]]:
     """Make the outcomes that callers get of a batch's answers."""
     return [
-        Outcome(error=answer) if isinstance(answer, OperationError) else Outcome(answer)
+        Outcome(None, answer) if isinstance(answer, OperationError) else Outcome(answer)
         for answer in answers
     ]

@@ -20,22 +20,13 @@ def seal_many(
     section: OpenSection, items: Sequence[Encrypt]
 ) -> list[EncryptedValue | OperationError]:
     """Encrypt a batch whose contexts are checked: a value or an error for each item."""
-    results: list[EncryptedValue | OperationError | None] = [None] * len(items)
-    good: list[int] = []
-    for index, item in enumerate(items):
-        results[index] = section.refusal(item)
-        if results[index] is None:
-            good.append(index)
-    batch = [items[index] for index in good]
     hook = section.hooks.get("keyhinge_encrypt_many")
-    sealed = (
-        _one_by_one(batch, lambda item: section.seal(item.plaintext, item.context))
-        if hook is None
-        else _labelled(section, _batch(section, hook, batch, "encrypt"), "encrypt")
-    )
-    for index, result in zip(good, sealed, strict=True):
-        results[index] = result
-    return [result for result in results if result is not None]
+    if hook is None:
+        return _one_by_one(items, lambda item: section.seal(item.plaintext, item.context))
+    refusals = [section.refusal(item) for item in items]
+    good = [item for item, refusal in zip(items, refusals, strict=True) if refusal is None]
+    sealed = iter(_labelled(section, _batch(section, hook, good, "encrypt"), "encrypt"))
+    return [next(sealed) if refusal is None else refusal for refusal in refusals]
 
 
 def open_many(section: OpenSection, items: Sequence[Decrypt]) -> list[bytes | OperationError]:
@@ -46,6 +37,9 @@ def open_many(section: OpenSection, items: Sequence[Decrypt]) -> list[bytes | Op
 
     def run(batch: Sequence[Decrypt]) -> list[bytes | OperationError]:
         answers = _batch(section, hook, batch, "decrypt")
+        # A call for each item would cost as much as decrypting a small one: hence none.
+        if all(type(answer) is bytes for answer in answers):
+            return answers
         return _one_by_one(answers, lambda answer: section.checked(unwrap(answer)))
 
     return _where_bound(section, items, "decrypt", run)
@@ -120,4 +114,14 @@ def _batch(
 def _labelled(
     section: OpenSection, sealed: Sequence[Any], operation: str
 ) -> list[EncryptedValue | OperationError]:
-    return _one_by_one(sealed, lambda result: section.label(unwrap(result), operation))
+    label = section.label
+    results: list[EncryptedValue | OperationError] = []
+    for answer in sealed:
+        if isinstance(answer, OperationError):
+            results.append(answer.with_traceback(None))
+            continue
+        try:
+            results.append(label(answer, operation))
+        except OperationError as failure:
+            results.append(failure.with_traceback(None))
+    return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 
 __all__ = ["Counter", "Counters"]
 
@@ -20,6 +21,10 @@ class Counter:
         self._count = itertools.count()
         self.tick = self._count.__next__
 
+    def add(self, number: int) -> None:
+        """Count several."""
+        deque(itertools.islice(self._count, number), maxlen=0)
+
     @property
     def value(self) -> int:
         """The number so far."""
@@ -31,8 +36,9 @@ class Counters:
     """What happened since a section was opened in this process.
 
     Attributes:
-        hits: Values that were encrypted or decrypted with a data key that was at hand.
-        misses: Values that had to wait for one.
+        hits: Values that found their data key at hand. A batch's first value under a new data key
+            is a miss, the others are hits.
+        misses: Times that a data key had to be waited for.
         wraps: Data keys that were sent to the key service to be wrapped or wrapped again.
         unwraps: Wrapped keys that were sent to the key service to be opened.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from os import urandom
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -111,10 +110,16 @@ class DataKey(Sensitive):
         self.soon_count = 0  # until `Sealing` says otherwise
         self.asked_at = self.seen_at = self.soon_at = asked_at
 
-    def seal(self, plaintext: bytes, context: Context, bitmap: bytes) -> Sealed:
-        """Encrypt one value under a fresh random nonce."""
+    def seal(self, plaintext: bytes, context: Context, bitmap: bytes, nonce: bytes) -> Sealed:
+        """Encrypt one value.
+
+        Args:
+            plaintext: What to encrypt.
+            context: What is authenticated with it.
+            bitmap: Which of the context's entries are the data key's partition.
+            nonce: 12 bytes from `os.urandom`, used for nothing else.
+        """
         header, prefix = self.headers.get(bitmap) or self._header(bitmap)
-        nonce = urandom(NONCE_SIZE)
         body = self._encrypt(nonce, plaintext, header + encode_context(context))
         # Half the price of calling Sealed.
         return _new(Sealed, (b"".join((prefix, nonce, body)), self.key_id, self.version))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from os import urandom
 from typing import TYPE_CHECKING
 
 from keyhinge import (
@@ -28,7 +29,7 @@ from keyhinge import (
 )
 from keyhinge_local.envelope._cache import Keeping, KeyCache
 from keyhinge_local.envelope._counters import Counters
-from keyhinge_local.envelope._format import Wrapped
+from keyhinge_local.envelope._format import NONCE_SIZE, Wrapped
 from keyhinge_local.envelope._opening import Opening
 from keyhinge_local.envelope._partition import Partitioning
 from keyhinge_local.envelope._renewal import Renewal
@@ -95,7 +96,7 @@ class EnvelopeProvider(Provider):
         """Encrypt under this process's data key."""
         partition = self._partition(context)
         key = self._sealing.at_hand(partition) or self._sealing.key_for(partition)
-        return key.seal(plaintext, context, partition.bitmap)
+        return key.seal(plaintext, context, partition.bitmap, urandom(NONCE_SIZE))
 
     @hookimpl
     def keyhinge_decrypt(self, value: EncryptedValue, context: Context) -> bytes:
@@ -128,7 +129,9 @@ class EnvelopeProvider(Provider):
             return None
         partition = self._partition(context)
         key = self._sealing.at_hand(partition)
-        return None if key is None else key.seal(plaintext, context, partition.bitmap)
+        if key is None:
+            return None
+        return key.seal(plaintext, context, partition.bitmap, urandom(NONCE_SIZE))
 
     @hookimpl
     def keyhinge_decrypt_nowait(self, value: EncryptedValue, context: Context) -> bytes | None:

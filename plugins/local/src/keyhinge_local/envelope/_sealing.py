@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from os import urandom
 from typing import TYPE_CHECKING
 
 from keyhinge import Context, Encrypt, OperationError, Sealed
 from keyhinge_local.envelope._cache import Keeping, KeyCache
 from keyhinge_local.envelope._counters import Counters
-from keyhinge_local.envelope._format import Wrapped
+from keyhinge_local.envelope._format import NONCE_SIZE, Wrapped
 from keyhinge_local.envelope._partition import Partition, Partitioning
 from keyhinge_local.envelope._wrapping import Wrapping
 
@@ -99,38 +100,43 @@ class Sealing:
     def seal_many(self, items: Sequence[Encrypt]) -> list[Sealed | OperationError]:
         """Encrypt a batch; all the data keys that it lacks are made together."""
         partitions = [self._partition(item.context) for item in items]
+        keys = self._keys_of(partitions)
+        # One call for all nonces: it takes half the time that encrypting a small value does.
+        nonces = urandom(NONCE_SIZE * len(items))
+        results: list[Sealed | OperationError] = []
+        for item, partition, at in zip(
+            items, partitions, range(0, len(nonces), NONCE_SIZE), strict=True
+        ):
+            if isinstance(partition, OperationError):
+                results.append(partition)
+                continue
+            name = partition.encoded
+            key = keys[name]
+            # A batch takes a moment; its keys' ages were looked at when it began.
+            if not isinstance(key, OperationError) and key.count() >= key.soon_count:
+                key = keys[name] = self.keys_for([partition])[name]
+            if isinstance(key, OperationError):
+                results.append(key)
+                continue
+            nonce = nonces[at : at + NONCE_SIZE]
+            results.append(key.seal(item.plaintext, item.context, partition.bitmap, nonce))
+        self._counters.hits.add(sum(type(result) is Sealed for result in results))
+        return results
+
+    def _keys_of(
+        self, partitions: Sequence[Partition | OperationError]
+    ) -> dict[bytes, DataKey | OperationError]:
         wanted = {each.encoded: each for each in partitions if isinstance(each, Partition)}
         keys: dict[bytes, DataKey | OperationError] = {
             name: key for name, each in wanted.items() if (key := self.at_hand(each)) is not None
         }
-        keys |= self.keys_for(each for name, each in wanted.items() if name not in keys)
-        return [
-            partition
-            if isinstance(partition, OperationError)
-            else self._seal(item, partition, keys)
-            for item, partition in zip(items, partitions, strict=True)
-        ]
+        return keys | self.keys_for(each for name, each in wanted.items() if name not in keys)
 
     def _partition(self, context: Context) -> Partition | OperationError:
         try:
             return self._partitioning.of(context)
         except OperationError as failure:
             return failure.with_traceback(None)
-
-    def _seal(
-        self,
-        item: Encrypt,
-        partition: Partition,
-        keys: dict[bytes, DataKey | OperationError],
-    ) -> Sealed | OperationError:
-        key = keys[partition.encoded]
-        # A batch takes a moment; its keys' ages were looked at when it began.
-        if not isinstance(key, OperationError) and key.count() >= key.soon_count:
-            key = keys[partition.encoded] = self.keys_for([partition])[partition.encoded]
-        if isinstance(key, OperationError):
-            return key
-        self._hit()
-        return key.seal(item.plaintext, item.context, partition.bitmap)
 
     def _takes(self, key: DataKey, partition: Partition) -> bool:
         """Count one value, if the key takes another one; have the next key made in time."""
