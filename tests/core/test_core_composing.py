@@ -11,6 +11,7 @@ from keyhinge import (
     Capabilities,
     ConfigError,
     Decrypt,
+    Encrypt,
     EncryptedValue,
     InvalidCiphertextError,
     InvalidContextError,
@@ -28,6 +29,7 @@ from keyhinge import (
 )
 
 PURPOSE = {"keyhinge": "wrapper/1"}
+NOT_BYTES: Any = Encrypt("b", {})  # type: ignore[arg-type]
 
 
 @settings
@@ -87,6 +89,7 @@ class WrapperModule:
     """What its entry point would name."""
 
     keyhinge_api, keyhinge_settings = 1, WrapperSettings
+    wraps_keys = False
 
     def __init__(self, events: list[str]) -> None:
         self._events = events
@@ -96,7 +99,7 @@ class WrapperModule:
     def keyhinge_configure(self, settings, section):
         """Make the provider."""
         self.sections.append(section)
-        client = section.over(settings.over, also=settings.also)
+        client = section.over(settings.over, also=settings.also, wraps_keys=self.wraps_keys)
         return Wrapper(client, section.name, self._events)
 
 
@@ -193,6 +196,26 @@ class TestUse:
         for outcome, plaintext in ((first, b"x"), (second, b"y")):
             assert EncryptedValue.from_bytes(outcome.value.ciphertext).section == "new"
             assert keys.decrypt(outcome.value, context={}) == plaintext
+
+    def test_batches_below(self, make, wrapper):
+        """Each item has its own fate, and no item can choose its section."""
+        make(
+            "outer", {"outer": {"over": "new", "also": ["inner"]}, "new": {}, **TWO_INNER, "x": {}}
+        )
+        client = wrapper.sections[0].clients[0]
+        made = client.encrypt_many([Encrypt(b"a", PURPOSE), NOT_BYTES, Encrypt(b"c", {})])
+        assert [type(each).__name__ for each in made] == [
+            "EncryptedValue",
+            "InvalidPlaintextError",
+            "EncryptedValue",
+        ]
+        assert made[0].section == "new"
+        elsewhere = EncryptedValue("x", made[2].key_id, made[2].version, made[2].ciphertext)
+        opened = client.decrypt_many(
+            [Decrypt(made[2], {}), Decrypt(elsewhere, {}), Decrypt(made[0], PURPOSE)]
+        )
+        assert (opened[0], opened[2]) == (b"c", b"a")
+        assert type(opened[1]) is InvalidCiphertextError
 
     def test_aliases_of_the_section_below(self, make):
         old = make("outer", TWO).encrypt(b"x", context={})
@@ -297,6 +320,44 @@ class TestRefused:
         assert keys.decrypt(keys.encrypt(b"y", context={}), context={}) == b"y"
         with pytest.raises(SectionNotConfiguredError, match="keyy"):
             keys.decrypt(old, context={})
+
+
+class TestWrappingKeys:
+    """`over(..., wraps_keys=True)` refuses sections that can't keep a key."""
+
+    @pytest.fixture
+    def wrapper(self, module):
+        """Wraps keys."""
+        made = WrapperModule(module.events)
+        made.wraps_keys = True
+        return made
+
+    def test_a_section_that_can(self, make):
+        keys = make("outer", TWO)
+        assert keys.decrypt(keys.encrypt(b"x", context={}), context={}) == b"x"
+
+    @pytest.mark.parametrize(
+        ("changed", "problem"),
+        [
+            ({"encrypts": False, "binds_context": False}, "doesn't encrypt"),
+            ({"binds_context": False}, "doesn't authenticate the context"),
+        ],
+    )
+    @pytest.mark.parametrize("also", [False, True])
+    def test_sections_that_cannot(self, make, module, variant, wrapper, changed, problem, also):
+        weak = variant(capabilities=Capabilities(**{"encrypts": True, **FULL, **changed}))
+        providers = {"toy": module, "weak": weak, "wrapper": wrapper}
+        blocks = {"outer": {"over": "inner", "also": ["b"]}, "inner": {}, "b": {}}
+        blocks["b" if also else "inner"]["type"] = "weak"
+        with pytest.raises(ConfigError, match=rf"keyManagement\.outer: can't keep.*{problem}"):
+            make("outer", blocks, providers=providers)
+
+    def test_nor_on_a_section_that_builds_on_another(self, make):
+        with pytest.raises(ConfigError, match=r"keyManagement\.top.*builds on another"):
+            make("top", {"top": {"over": "outer"}, **TWO})
+
+
+FULL = {"binds_context": True, "key_versions": True}
 
 
 class TestClosing:

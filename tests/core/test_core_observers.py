@@ -419,3 +419,46 @@ class TestNamedInTheConfiguration:
                 keys.reload()
             keys.encrypt(b"x", context={})
             assert audit.other.names == ["encrypt", "encrypt"]
+
+
+class TestCounters:
+    """What a provider counts is shown with each result."""
+
+    @pytest.fixture
+    def counting(self, variant):
+        """A provider that counts."""
+
+        def make(answer):
+            return variant(keyhinge_counters=hookimpl(lambda self: answer()))
+
+        return make
+
+    def test_after_each_call(self, opened, watcher, counting):
+        numbers = iter(range(100))
+        keys = opened("a", using=counting(lambda: {"hits": next(numbers)}), observers=[watcher])
+        value = keys.encrypt(SECRET, context=CONTEXT)
+        keys.decrypt(value, context=CONTEXT)
+        keys.decrypt_many([Decrypt(value, CONTEXT)])
+        assert [result.counters for _, result in watcher.seen] == [
+            {"hits": 0},
+            {"hits": 1},
+            {"hits": 2},
+        ]
+
+    def test_none(self, opened, watcher):
+        opened("a", observers=[watcher]).encrypt(SECRET, context=CONTEXT)
+        assert watcher.seen[0][1].counters == {}
+
+    def test_several_sections(self, opened, watcher, counting):
+        keys = opened("a", "b", using=counting(lambda: {"hits": 1}), observers=[watcher])
+        values = [keys.encrypt(SECRET, context={}, section=name) for name in "ab"]
+        keys.decrypt_many([Decrypt(value, {}) for value in values])
+        assert watcher.seen[-1][1].counters == {}
+
+    @pytest.mark.parametrize("answer", [None, {"hits": "many"}, {1: 1}, {"on": True}])
+    def test_rubbish_loses_no_result(self, opened, watcher, counting, caplog, answer):
+        keys = opened("a", using=counting(lambda: answer), observers=[watcher])
+        value = keys.encrypt(SECRET, context={})
+        assert keys.decrypt(value, context={}) == SECRET
+        assert watcher.seen[0][1].counters == {}
+        assert "counters can't be told" in caplog.text

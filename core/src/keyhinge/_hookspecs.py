@@ -272,6 +272,10 @@ class Provider(ABC):
         """Look at everything that an operator wants to know. Findings, never exceptions."""
         _optional()
 
+    def keyhinge_counters(self) -> Mapping[str, int]:
+        """Tell numbers that only grow, such as a cache's hits; for observers. No I/O."""
+        _optional()
+
     def keyhinge_close(self) -> None:
         """Let go of clients, threads and keys. May be called more than once."""
         _optional()
@@ -312,11 +316,15 @@ class Result:
             open names; None where there is neither.
         errors: One error for each item that failed, None for the others.
         duration: Seconds.
+        counters: What the section has counted since it was opened in this process, as `envelope`
+            counts its cache's hits; empty where its provider counts nothing, and for a batch whose
+            values name several sections.
     """
 
     keys: tuple[KeyRef | None, ...]
     errors: tuple[OperationError | None, ...]
     duration: float
+    counters: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class ModuleSpecs:
@@ -358,6 +366,7 @@ OPTIONAL_HOOKS = (
     "keyhinge_decrypt_nowait",
     "keyhinge_current_key",
     "keyhinge_check",
+    "keyhinge_counters",
     "keyhinge_close",
 )
 

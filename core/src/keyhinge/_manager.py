@@ -124,7 +124,7 @@ class BlockingKeyManager:
             if self._observers is None:
                 return opened.seal(plaintext, check_context(context))
             return self._observers.one(
-                Seen("encrypt", opened.name, (Encrypt(plaintext, context),)),
+                Seen("encrypt", opened.name, opened, (Encrypt(plaintext, context),)),
                 partial(_seal, opened, plaintext, context),
             )
         finally:
@@ -149,7 +149,7 @@ class BlockingKeyManager:
             opened = self._by_label.get(value.section) or self._section_of(value)
             return opened.open(value, check_context(context))
         return self._observers.one(
-            Seen("decrypt", self._name_of(value), (Decrypt(value, context),)),
+            self._seen("decrypt", (Decrypt(value, context),)),
             lambda: self._section_of(value).open(value, check_context(context)),
         )
 
@@ -173,8 +173,7 @@ class BlockingKeyManager:
 
         if self._observers is None:
             return call()
-        seen = Seen("rewrap", self._name_of(value), (Decrypt(value, context),))
-        return self._observers.one(seen, call)
+        return self._observers.one(self._seen("rewrap", (Decrypt(value, context),)), call)
 
     # Batches
 
@@ -194,7 +193,7 @@ class BlockingKeyManager:
         require_items(items, Encrypt)
         if self._observers is None:
             return outcomes(seal_batch(items, opened))
-        seen = Seen("encrypt_many", opened.name, items)
+        seen = Seen("encrypt_many", opened.name, opened, items)
         return outcomes(self._observers.around(seen, lambda: seal_batch(items, opened)))
 
     def decrypt_many(self, items: Sequence[Decrypt]) -> list[Outcome[bytes]]:
@@ -369,8 +368,13 @@ class BlockingKeyManager:
     def _section_of(self, value: EncryptedValue) -> OpenSection:
         return self._opened().of_value(value.section)
 
-    def _name_of(self, value: EncryptedValue) -> str:
-        return self._opened().labels.get(value.section, value.section)
+    def _seen(self, name: str, items: Sequence[Decrypt]) -> Seen:
+        sections = self._opened()
+        labels = {item.value.section for item in items}
+        named = {sections.labels.get(label, label) for label in labels}
+        if len(named) != 1:
+            return Seen(name, None, None, items)
+        return Seen(name, named.pop(), sections.by_label.get(labels.pop()), items)
 
     def _observe(self, plan: Plan) -> Observers | None:
         if self._given is None:
@@ -388,9 +392,9 @@ class BlockingKeyManager:
         require_items(items, Decrypt)
         if self._observers is None:
             return outcomes(open_batch(items, find, run))
-        named = {self._name_of(item.value) for item in items}
-        seen = Seen(name, named.pop() if len(named) == 1 else None, items)
-        return outcomes(self._observers.around(seen, lambda: open_batch(items, find, run)))
+        return outcomes(
+            self._observers.around(self._seen(name, items), lambda: open_batch(items, find, run))
+        )
 
     def _use(self, sections: Sections | None) -> None:
         # None after a fork and after close; `_reopen` tells which.

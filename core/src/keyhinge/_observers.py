@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -17,9 +18,12 @@ from keyhinge._discovery import import_object
 from keyhinge._errors import ConfigError, OperationError, Problem
 from keyhinge._hookspecs import Decrypt, Encrypt, KeyRef, Operation, Result, hookimpl
 from keyhinge._outcome import unwrap
+from keyhinge._section import OpenSection
 from keyhinge._value import EncryptedValue
 
 __all__ = ["Observers", "Seen", "load_observers"]
+
+log = logging.getLogger("keyhinge")
 
 A = TypeVar("A")
 # Observers see an Operation and a Result. The call itself, with plaintexts, goes past them.
@@ -28,11 +32,34 @@ _running: ContextVar[Callable[[], Result]] = ContextVar("keyhinge_running")
 
 @attrs.frozen
 class Seen:
-    """A call that observers are to see, before it is cut down to what they may see."""
+    """A call that observers are to see, before it is cut down to what they may see.
+
+    Attributes:
+        name: The operation.
+        section: The section's name, or None where there are several.
+        opened: The section, where there is one and it can be used.
+        items: What goes in.
+    """
 
     name: str
     section: str | None
+    opened: OpenSection | None
     items: Sequence[Encrypt | Decrypt] = attrs.field(repr=False)
+
+    def counters(self) -> Mapping[str, int]:
+        """Give what the section has counted. What is wrong with that isn't the caller's affair."""
+        if self.opened is None:
+            return {}
+        try:
+            return self.opened.counters()
+        except OperationError as failure:
+            log.error(  # noqa: TRY400 - a traceback might show secrets
+                "section %s: its counters can't be told: %s",
+                self.section,
+                failure,
+                extra={"event": "keyhinge.counters_failed", "section": self.section},
+            )
+            return {}
 
     def operation(self) -> Operation:
         """Make what the observers get: contexts and sizes, no values."""
@@ -98,7 +125,7 @@ class Observers:
             duration = time.perf_counter() - started
             errors = tuple(x if isinstance(x, OperationError) else None for x in answers)
             keys = tuple(_key(x) or named for x, named in zip(answers, seen.keys(), strict=True))
-            return Result(keys, errors, duration)
+            return Result(keys, errors, duration, seen.counters())
 
         token = _running.set(run)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keyhinge._blame import Blame
@@ -109,6 +109,8 @@ class OpenSection:
 
     def seal(self, plaintext: bytes, context: FrozenContext) -> EncryptedValue:
         """Encrypt one value."""
+        sealed: Any
+        ciphertext: Any
         try:
             if type(plaintext) is not bytes or not (
                 self.min_plaintext <= len(plaintext) <= self.max_plaintext
@@ -130,6 +132,7 @@ class OpenSection:
             return self.label(sealed)
         except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart there
             error = self.blame.error(failure, "encrypt")
+        sealed = ciphertext = None
         try:
             raise error
         finally:
@@ -139,13 +142,15 @@ class OpenSection:
 
     def open(self, value: EncryptedValue, context: FrozenContext) -> bytes:
         """Decrypt one value, which names this section or an alias of it."""
+        answer: object
         try:
             if self.refuses_context and context:
                 raise self.unbound_context("decrypt")
-            answer: object = self.decrypt(value, context)
+            answer = self.decrypt(value, context)
             return answer if type(answer) is bytes else self.checked(answer)
         except Exception as failure:  # noqa: BLE001 - a stranger's code; told apart there
             error = self.blame.error(failure, "decrypt")
+        answer = None  # whatever it is that isn't bytes
         try:
             raise error
         finally:
@@ -225,6 +230,18 @@ class OpenSection:
         if type(report) is not CheckReport:
             raise self.blame.rubbish("check", f"it gave {type(report).__name__}, not CheckReport")
         return report
+
+    def counters(self) -> Mapping[str, int]:
+        """Ask the provider what it has counted; nothing where it counts nothing."""
+        hook = self.hooks.get("keyhinge_counters")
+        if hook is None:
+            return {}
+        found = self.call(hook, "counters")
+        if not isinstance(found, Mapping) or not all(
+            type(name) is str and type(number) is int for name, number in found.items()
+        ):
+            raise self.blame.rubbish("counters", "it didn't give whole numbers by their names")
+        return dict(found)
 
     def call(self, hook: Callable[..., Any], operation: str, *args: Any) -> Any:
         """Call a hook; whatever it raises becomes one of our errors."""

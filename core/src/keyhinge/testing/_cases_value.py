@@ -79,6 +79,7 @@ class ValueCases(Bench):
         expect(type(opened) is bytes, f"decrypting gave {type(opened).__name__}, not bytes")
         section.current_key()
         section.provider_check()
+        section.counters()
 
     @checks("R8")
     def test_plaintext_does_not_show(

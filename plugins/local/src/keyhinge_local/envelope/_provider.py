@@ -7,7 +7,7 @@ no key service, and nothing made anew but the nonce.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import urandom
 from typing import TYPE_CHECKING
 
@@ -71,20 +71,20 @@ class EnvelopeProvider(Provider):
     ) -> None:
         self._client = client
         self._settings = settings
-        self.counters = Counters()
+        self._counters = Counters()
         self._renewal = Renewal()
         partitioning = Partitioning(settings.partition_by)
         self._partition = partitioning.of
         keeping = Keeping(settings.max_keys, settings.max_age_seconds, self._renewal, clock)
-        wrapping = Wrapping(client, self.counters, clock)
+        wrapping = self._wrapping = Wrapping(client, self._counters, clock)
         opened: KeyCache[Wrapped, OpenedKey] = KeyCache(wrapping.open, keeping)
-        self._opening = Opening(opened, partitioning, clock, self.counters)
+        self._opening = Opening(opened, partitioning, clock, self._counters)
         self._sealing = Sealing(
             wrapping,
             opened,
             partitioning,
             keeping=keeping,
-            counters=self.counters,
+            counters=self._counters,
             max_messages=settings.max_messages,
         )
         self._rewrapping = Rewrapping(wrapping, self._opening, opened, keeping)
@@ -155,7 +155,12 @@ class EnvelopeProvider(Provider):
         """Tell what is wrapped by whom, and what was counted."""
         from keyhinge_local.envelope._check import check
 
-        return check(self._client, self._settings, self.counters, len(self._opening.cache.entries))
+        return check(self._client, self._settings, self._counters, len(self._opening.cache.entries))
+
+    @hookimpl
+    def keyhinge_counters(self) -> Mapping[str, int]:
+        """Tell hits and misses of data keys, and what the key service was asked."""
+        return self._counters.as_dict()
 
     @hookimpl
     def keyhinge_close(self) -> None:
@@ -163,6 +168,7 @@ class EnvelopeProvider(Provider):
         for cache in self._caches:
             cache.close()
         self._renewal.close()
+        self._wrapping.close()
 
     def after_fork(self) -> None:
         """Drop the data keys in a forked child: they are its parent's."""

@@ -8,6 +8,7 @@ from os import urandom
 from typing import TYPE_CHECKING, TypeVar
 
 from keyhinge import (
+    ClosedError,
     Decrypt,
     Encrypt,
     EncryptedValue,
@@ -52,9 +53,19 @@ class Wrapping:
     def __init__(
         self, client: SectionClient, counters: Counters, clock: Callable[[], float]
     ) -> None:
-        self._client = client
+        self._open_client: SectionClient | None = client
         self._counters = counters
         self.now = clock
+
+    def close(self) -> None:
+        """Let go of the sections below: they close when their last user does."""
+        self._open_client = None
+
+    @property
+    def _client(self) -> SectionClient:
+        if self._open_client is None:
+            raise ClosedError("the section is closed")
+        return self._open_client
 
     def make(self, requests: Mapping[bytes, Partition]) -> dict[bytes, DataKey | OperationError]:
         """Make data keys, and have their wrapped forms opened once.

@@ -1,0 +1,45 @@
+"""What an `envelope` section holds goes when the section does."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+
+from keyhinge import ClosedError, KeyManager
+from keyhinge_local import keyfile
+
+
+@pytest.fixture
+def keys(tmp_path: Path):
+    """`envelope` over `local`."""
+    keyfile.init(tmp_path / "a.key")
+    blocks = {"envelope": {"over": "local"}, "local": {"keyFile": str(tmp_path / "a.key")}}
+    with KeyManager.open({"keyManagement": {"provider": "envelope", **blocks}}, environ={}) as keys:
+        yield keys
+
+
+def test_reload_lets_go_at_once(keys):
+    """Without waiting for the garbage collector."""
+    value = keys.encrypt(b"x", context={})
+    below = weakref.ref(keys._section("local"))
+    gc.disable()
+    try:
+        keys.reload()
+        assert below() is None
+    finally:
+        gc.enable()
+    assert keys.decrypt(value, context={}) == b"x"
+
+
+def test_closed_means_closed(keys):
+    value = keys.encrypt(b"x", context={})
+    provider = keys._section(None).encrypt.__self__
+    keys.close()
+    with pytest.raises(ClosedError):
+        provider.keyhinge_encrypt(b"x", {})
+    with pytest.raises(ClosedError):
+        provider.keyhinge_decrypt(value, {})
+    assert not provider._opening.cache.entries
