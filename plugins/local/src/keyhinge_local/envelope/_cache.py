@@ -7,9 +7,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
-from typing import Generic, Protocol, TypeVar
-
-import attrs
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from keyhinge import ClosedError, OperationError
 from keyhinge_local.envelope._flights import Flights
@@ -46,8 +44,7 @@ R = TypeVar("R")
 E = TypeVar("E", bound=Entry)
 
 
-@attrs.frozen
-class Keeping:
+class Keeping(NamedTuple):
     """How keys are kept.
 
     Attributes:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import attrs
-
 from keyhinge import Decrypt, OperationError, Sealed
 from keyhinge_local.envelope._cache import Keeping, KeyCache
 from keyhinge_local.envelope._format import Wrapped
@@ -62,7 +60,7 @@ class Rewrapping:
         self._wrapping = wrapping
         self._opening = opening
         self._opened = opened
-        shortly = attrs.evolve(keeping, max_age=min(keeping.max_age, REMEMBERED_SECONDS))
+        shortly = keeping._replace(max_age=min(keeping.max_age, REMEMBERED_SECONDS))
         self.cache: KeyCache[Wrapped, Rewrapped] = KeyCache(self._rewrap, shortly)
 
     def rewrap_many(self, items: Sequence[Decrypt]) -> list[Sealed | OperationError]:
