@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 
 __all__ = ["Renewal"]
+
+log = logging.getLogger("keyhinge.envelope")
 
 
 class Renewal:
@@ -26,7 +29,7 @@ class Renewal:
         self._thread: threading.Thread | None = None
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Have something done soon. It must raise nothing."""
+        """Have something done soon."""
         with self._lock:
             self._waiting.append(work)
             if self._thread is None:
@@ -49,4 +52,11 @@ class Renewal:
                     self._thread = None
                     return
                 work = self._waiting.popleft()
-            work()
+            try:
+                work()
+            except Exception as failure:  # noqa: BLE001 - the next piece of work must not suffer
+                log.error(  # noqa: TRY400 - a traceback might show keys
+                    "renewing a data key failed: %s",
+                    type(failure).__name__,
+                    extra={"event": "keyhinge.renewal_failed"},
+                )
