@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from tests.local._envelope import open_envelope, settle
 
+from keyhinge import KeyManager
+from keyhinge.testing import FakeService
 from keyhinge_local import LocalProvider, LocalSettings, keyfile, keyhinge_configure
 
 # Children under another uid can't import from the owner's folders, so all of it comes now.
@@ -110,3 +113,25 @@ def configure(tmp_path: Path) -> Iterator[Callable[..., LocalProvider]]:
 def provider(configure: Callable[..., LocalProvider], key_path: Path) -> LocalProvider:
     """A provider over a new key file."""
     return configure(keyFile=key_path)
+
+
+@pytest.fixture
+def kms() -> FakeService:
+    """A key service in memory."""
+    return FakeService()
+
+
+@pytest.fixture
+def open_keys(kms: FakeService) -> Iterator[Callable[..., KeyManager]]:
+    """Open `envelope` over `kms`: `open_keys(maxMessages=10)`; or see `open_envelope`."""
+    made: list[KeyManager] = []
+
+    def make(services: Mapping[str, FakeService] | None = None, **options: Any) -> KeyManager:
+        keys = open_envelope({"kms": kms} if services is None else services, **options)
+        made.append(keys)
+        return keys
+
+    yield make
+    for keys in made:
+        keys.close()
+    settle()

@@ -94,13 +94,17 @@ class Opening:
         found: dict[bytes, OpenedKey | OperationError] = {}
         missing: dict[bytes, Wrapped] = {}
         for wrapped in read:
-            if isinstance(wrapped, OperationError) or wrapped.lookup in found:
+            if isinstance(wrapped, OperationError):
+                continue
+            if wrapped.lookup in found or wrapped.lookup in missing:
+                self._hit()
                 continue
             key = self.cache.fresh(wrapped.lookup)
             if key is None:
                 missing[wrapped.lookup] = wrapped
                 self._counters.misses.tick()
                 continue
+            self._hit()
             found[wrapped.lookup] = key
             if self.cache.is_due(key):
                 self.cache.renew(wrapped.lookup, wrapped)

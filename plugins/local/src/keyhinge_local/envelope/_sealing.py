@@ -84,10 +84,11 @@ class Sealing:
             for name, partition in list(missing.items()):
                 key = self.cache.fresh(name)
                 if key is not None and self._takes(key, partition):
+                    self._hit()
                     found[name] = key
                     del missing[name]
             if missing:
-                self._counters.misses.tick()
+                self._counters.misses.add(len(missing))
                 outcomes = self.cache.obtain(missing)
                 # A key that others have used up meanwhile: another round.
                 found |= {
@@ -104,6 +105,9 @@ class Sealing:
         # One call for all nonces: it takes half the time that encrypting a small value does.
         nonces = urandom(NONCE_SIZE * len(items))
         results: list[Sealed | OperationError] = []
+        # Whoever gave a key has counted one value under it, and as a hit or a miss.
+        counted = set(keys)
+        hits = 0
         for item, partition, at in zip(
             items, partitions, range(0, len(nonces), NONCE_SIZE), strict=True
         ):
@@ -112,15 +116,22 @@ class Sealing:
                 continue
             name = partition.encoded
             key = keys[name]
-            # A batch takes a moment; its keys' ages were looked at when it began.
-            if not isinstance(key, OperationError) and key.count() >= key.soon_count:
-                key = keys[name] = self.keys_for([partition])[name]
             if isinstance(key, OperationError):
                 results.append(key)
                 continue
+            # A batch takes a moment; its keys' ages were looked at when it began.
+            if name in counted:
+                counted.remove(name)
+            elif key.count() < key.soon_count:
+                hits += 1
+            else:
+                key = keys[name] = self.keys_for([partition])[name]
+                if isinstance(key, OperationError):
+                    results.append(key)
+                    continue
             nonce = nonces[at : at + NONCE_SIZE]
             results.append(key.seal(item.plaintext, item.context, partition.bitmap, nonce))
-        self._counters.hits.add(sum(type(result) is Sealed for result in results))
+        self._counters.hits.add(hits)
         return results
 
     def _keys_of(
