@@ -176,8 +176,10 @@ class KeyCache(Generic[R, E]):
         if entry is None:
             return
         now = self._clock()
-        left = max(0.0, entry.asked_at + self._max_age - now)
-        entry.soon_at = now + max(_SHORTEST_PAUSE, left * _AGAIN)
+        end = entry.asked_at + self._max_age
+        left = max(0.0, end - now)
+        # The hot path looks at nothing else: it must not be later than the end.
+        entry.soon_at = min(end, now + max(_SHORTEST_PAUSE, left * _AGAIN))
         log.warning(
             "a data key couldn't be renewed (%s); it is used for another %d s at most",
             type(failure).__name__,
