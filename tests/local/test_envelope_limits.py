@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from tests.local._envelope import CONTEXT, commitment_of, provider_of, settle
 
-from keyhinge import Decrypt, Encrypt
+from keyhinge import Decrypt, Encrypt, EncryptedValue
 from keyhinge.testing._support import in_threads
 
 TENANTS = [{"account": name} for name in "abc"]
@@ -52,11 +52,10 @@ class TestMessages:
     def test_threads(self, open_keys, most):
         """Eight threads together never get more out of a data key than one would."""
         keys = open_keys(maxMessages=most)
-        values = []
+        values: list[EncryptedValue] = []
 
         def work(number):
-            for _ in range(40):
-                values.append(keys.encrypt(b"x", context=CONTEXT))
+            values.extend(keys.encrypt(b"x", context=CONTEXT) for _ in range(40))
             values.extend(out.value for out in keys.encrypt_many([Encrypt(b"x", CONTEXT)] * 30))
 
         assert in_threads(8, work) == []

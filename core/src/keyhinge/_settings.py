@@ -136,9 +136,9 @@ def range_message(info: SettingInfo, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if info.minimum is not None and value < info.minimum:
-        return f"must be at least {info.minimum:g}"
+        return f"must be at least {info.minimum:.15g}"
     if info.maximum is not None and value > info.maximum:
-        return f"must be at most {info.maximum:g}"
+        return f"must be at most {info.maximum:.15g}"
     return None
 
 
