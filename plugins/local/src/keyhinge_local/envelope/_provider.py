@@ -71,20 +71,22 @@ class EnvelopeProvider(Provider):
     ) -> None:
         self._client = client
         self._settings = settings
-        self._counters = Counters()
+        self.counters = Counters()
+        self._hit = self.counters.hits.tick
+        self._clock = clock
         self._renewal = Renewal()
         partitioning = Partitioning(settings.partition_by)
         self._partition = partitioning.of
         keeping = Keeping(settings.max_keys, settings.max_age_seconds, self._renewal, clock)
-        wrapping = self._wrapping = Wrapping(client, self._counters, clock)
+        wrapping = self._wrapping = Wrapping(client, self.counters, clock)
         opened: KeyCache[Wrapped, OpenedKey] = KeyCache(wrapping.open, keeping)
-        self._opening = Opening(opened, partitioning, clock, self._counters)
+        self._opening = Opening(opened, partitioning, clock, self.counters)
         self._sealing = Sealing(
             wrapping,
             opened,
             partitioning,
             keeping=keeping,
-            counters=self._counters,
+            counters=self.counters,
             max_messages=settings.max_messages,
         )
         self._rewrapping = Rewrapping(wrapping, self._opening, opened, keeping)
@@ -101,8 +103,11 @@ class EnvelopeProvider(Provider):
     @hookimpl
     def keyhinge_decrypt(self, value: EncryptedValue, context: Context) -> bytes:
         """Decrypt with the data key that the value carries."""
-        key = self._opening.at_hand(value.ciphertext, context)
-        return (key or self._opening.key_for(value, context)).open(value, context)
+        key = self._opening.at_hand(value.ciphertext, context, self._clock())
+        if key is None:
+            return self._opening.key_for(value, context).open(value, context)
+        self._hit()
+        return key.open(value, context)
 
     @hookimpl
     def keyhinge_encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[Sealed | OperationError]:
@@ -138,8 +143,11 @@ class EnvelopeProvider(Provider):
         """Decrypt at once; None where the key service must be asked or the value is large."""
         if len(value.ciphertext) > _MAX_INLINE:
             return None
-        key = self._opening.at_hand(value.ciphertext, context)
-        return None if key is None else key.open(value, context)
+        key = self._opening.at_hand(value.ciphertext, context, self._clock())
+        if key is None:
+            return None
+        self._hit()
+        return key.open(value, context)
 
     @hookimpl
     def keyhinge_current_key(self) -> KeyRef:
@@ -155,12 +163,12 @@ class EnvelopeProvider(Provider):
         """Tell what is wrapped by whom, and what was counted."""
         from keyhinge_local.envelope._check import check
 
-        return check(self._client, self._settings, self._counters, len(self._opening.cache.entries))
+        return check(self._client, self._settings, self.counters, len(self._opening.cache.entries))
 
     @hookimpl
     def keyhinge_counters(self) -> Mapping[str, int]:
         """Tell hits and misses of data keys, and what the key service was asked."""
-        return self._counters.as_dict()
+        return self.counters.as_dict()
 
     @hookimpl
     def keyhinge_close(self) -> None:
