@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TypeVar
 
 from keyhinge._context import Context, FrozenContext, check_context
 from keyhinge._errors import OperationError
 from keyhinge._hookspecs import Decrypt, Encrypt
 from keyhinge._section import OpenSection
-from keyhinge._section_batch import seal_many
+from keyhinge._section_batch import merged, seal_many
 from keyhinge._value import EncryptedValue
 
 __all__ = ["open_batch", "require_items", "seal_batch"]
@@ -25,25 +26,27 @@ def require_items(items: Sequence[Encrypt] | Sequence[Decrypt], kind: type) -> N
     """
     if not isinstance(items, Sequence):
         raise TypeError(f"items must be a sequence, such as a list, not {type(items).__name__}")
-    for item in items:
-        if type(item) is not kind:
-            raise TypeError(f"items must be {kind.__name__}, not {type(item).__name__}")
-        if isinstance(item, Decrypt) and type(item.value) is not EncryptedValue:
-            found = type(item.value).__name__
-            raise TypeError(f"the value of a Decrypt must be an EncryptedValue, not {found}")
+    for found in {*map(type, items)} - {kind}:
+        raise TypeError(f"items must be {kind.__name__}, not {found.__name__}")
+    if kind is Decrypt:
+        values = map(attrgetter("value"), items)
+        for found in {*map(type, values)} - {EncryptedValue}:
+            msg = f"the value of a Decrypt must be an EncryptedValue, not {found.__name__}"
+            raise TypeError(msg)
 
 
 def seal_batch(
     items: Sequence[Encrypt], section: OpenSection
 ) -> list[EncryptedValue | OperationError]:
     """Encrypt a batch with one section: a value or an error for each item."""
-    checked: list[Encrypt | OperationError] = []
-    for item in items:
+    failed: dict[int, OperationError] = {}
+    good: list[Encrypt] = []
+    for index, item in enumerate(items):
         try:
-            checked.append(Encrypt(item.plaintext, check_context(item.context)))
+            good.append(Encrypt(item.plaintext, check_context(item.context)))
         except OperationError as failure:
-            checked.append(failure.with_traceback(None))
-    return _fill(checked, lambda good: seal_many(section, good))
+            failed[index] = failure.with_traceback(None)
+    return merged(seal_many(section, good), failed)
 
 
 def open_batch(
@@ -70,14 +73,14 @@ def open_batch(
         label = item.value.section
         try:
             checked = Decrypt(item.value, check(item.context))
-            if label not in by_label:  # few names, many items
-                by_label[label] = groups.setdefault(find(label), ([], []))
+            group = by_label.get(label)  # few names, many items
+            if group is None:
+                group = by_label[label] = groups.setdefault(find(label), ([], []))
         except OperationError as failure:
             results[index] = failure.with_traceback(None)
         else:
-            places, batch = by_label[label]
-            places.append(index)
-            batch.append(checked)
+            group[0].append(index)
+            group[1].append(checked)
     for section, (places, batch) in groups.items():
         answers = run(section, batch)
         if len(batch) == len(items):
@@ -85,12 +88,3 @@ def open_batch(
         for index, result in zip(places, answers, strict=True):
             results[index] = result
     return [result for result in results if result is not None]
-
-
-def _fill(
-    checked: Sequence[Encrypt | OperationError],
-    run: Callable[[Sequence[Encrypt]], Sequence[T | OperationError]],
-) -> list[T | OperationError]:
-    good = [item for item in checked if not isinstance(item, OperationError)]
-    answers = iter(run(good))
-    return [item if isinstance(item, OperationError) else next(answers) for item in checked]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from keyhinge._errors import OperationError
@@ -11,7 +11,7 @@ from keyhinge._outcome import unwrap
 from keyhinge._section import OpenSection
 from keyhinge._value import EncryptedValue
 
-__all__ = ["open_many", "rewrap_many", "seal_many"]
+__all__ = ["merged", "open_many", "rewrap_many", "seal_many"]
 
 T = TypeVar("T")
 
@@ -23,10 +23,13 @@ def seal_many(
     hook = section.hooks.get("keyhinge_encrypt_many")
     if hook is None:
         return _one_by_one(items, lambda item: section.seal(item.plaintext, item.context))
-    refusals = [section.refusal(item) for item in items]
-    good = [item for item, refusal in zip(items, refusals, strict=True) if refusal is None]
-    sealed = iter(_labelled(section, _batch(section, hook, good, "encrypt"), "encrypt"))
-    return [next(sealed) if refusal is None else refusal for refusal in refusals]
+    refused = {
+        index: refusal
+        for index, item in enumerate(items)
+        if (refusal := section.refusal(item)) is not None
+    }
+    good = [item for index, item in enumerate(items) if index not in refused] if refused else items
+    return merged(_labelled(section, _batch(section, hook, good, "encrypt"), "encrypt"), refused)
 
 
 def open_many(section: OpenSection, items: Sequence[Decrypt]) -> list[bytes | OperationError]:
@@ -38,7 +41,7 @@ def open_many(section: OpenSection, items: Sequence[Decrypt]) -> list[bytes | Op
     def run(batch: Sequence[Decrypt]) -> list[bytes | OperationError]:
         answers = _batch(section, hook, batch, "decrypt")
         # A call for each item would cost as much as decrypting a small one: hence none.
-        if all(type(answer) is bytes for answer in answers):
+        if {*map(type, answers)} == {bytes}:
             return answers
         return _one_by_one(answers, lambda answer: section.checked(unwrap(answer)))
 
@@ -65,6 +68,16 @@ def rewrap_many(
     ]
     sealed = iter(seal_many(section, again))
     return [x if isinstance(x, OperationError) else next(sealed) for x in opened]
+
+
+def merged(
+    answers: list[T | OperationError], failed: Mapping[int, OperationError]
+) -> list[T | OperationError]:
+    """Put those that failed before the others were asked about back into their places."""
+    if not failed:
+        return answers
+    rest = iter(answers)
+    return [failed.get(index) or next(rest) for index in range(len(answers) + len(failed))]
 
 
 def _where_bound(

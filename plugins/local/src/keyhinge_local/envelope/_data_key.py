@@ -25,6 +25,10 @@ class OpenedKey(Sensitive):
         wrapped: The data key as values carry it.
         key: The AES key.
         asked_at: When the key service was asked, in the clock's seconds.
+
+    Attributes:
+        prefix: What all its values begin with.
+        partitioned: Whether it belongs to certain contexts only.
     """
 
     __slots__ = (
@@ -34,11 +38,15 @@ class OpenedKey(Sensitive):
         "_key_id",
         "_version",
         "asked_at",
+        "partitioned",
+        "prefix",
         "seen_at",
         "soon_at",
     )
 
     def __init__(self, wrapped: Wrapped, key: bytes, asked_at: float) -> None:
+        self.prefix = wrapped.prefix
+        self.partitioned = bool(wrapped.partition.keys)
         self._decrypt = AESGCM(key).decrypt
         self._header = wrapped.prefix[:HEADER_SIZE]
         self._body = len(wrapped.prefix) + NONCE_SIZE

@@ -117,10 +117,14 @@ class Opening:
     def open_many(self, items: Sequence[Decrypt]) -> list[bytes | OperationError]:
         """Decrypt a batch; all the data keys that aren't at hand are unwrapped together."""
         now = self._clock()
+        key: OpenedKey | None = None
         results: list[bytes | OperationError | None] = []
         for item in items:
+            ciphertext = item.value.ciphertext
             try:
-                key = self.at_hand(item.value.ciphertext, item.context, now)
+                # The values of a batch mostly have their data key in common.
+                if key is None or key.partitioned or not ciphertext.startswith(key.prefix):
+                    key = self.at_hand(ciphertext, item.context, now)
                 results.append(None if key is None else key.open(item.value, item.context))
             except OperationError as failure:
                 results.append(failure.with_traceback(None))
