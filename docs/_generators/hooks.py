@@ -70,7 +70,7 @@ def _hook(owner: type, name: str, status: str) -> str:
     written = f"def {name}{signature}"
     if owner is specs.ModuleSpecs:  # a function of the module
         written = written.replace("self, ", "")
-    lines = [f"### `{name}`", "", "```python", written, "```", ""]
+    lines = [f"### `{name}`", "", "<!-- not run: a signature -->", "```python", written, "```", ""]
     # Arguments are written below, for all hooks alike.
     text = paragraphs(hook.__doc__).partition("**Arguments**")[0].strip()
     lines += [status, "", text.replace(" Required.", ""), ""]

@@ -11,13 +11,13 @@ def generate() -> dict[str, str]:
     cases: dict[str, list[str]] = {}
     for name, case in cases_of(ProviderConformance).items():
         cases.setdefault(getattr(case, "keyhinge_rule", ""), []).append(f"`{name}`")
-    lines: list[str] = []
-    for rule in RULES.values():
-        checked = ", ".join(cases[rule.id])
-        lines += [
-            f"({rule.anchor})=",
-            f"**{rule.id}.** {rule.text}",
-            f"*Checked by* {checked}.",
-            "",
-        ]
-    return {"rules.md": "\n".join(lines)}
+    parts = [
+        # A heading is an anchor both where a page was built and where it is read as it is.
+        f"### {rule.id}\n\n"
+        f"**{rule.text}**\n\n"
+        f"*Why:* {rule.reason}\n\n"
+        f"*What to do:* {rule.remedy}\n\n"
+        f"*Checked by* {', '.join(cases[rule.id])}.\n"
+        for rule in RULES.values()
+    ]
+    return {"rules.md": "\n".join(parts)}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from email.message import Message
 
 import pytest
 from tests.core.wrong_providers._right import WRONG, Module, Right, conformance
 
 from keyhinge.testing import RULES, run_conformance
+from keyhinge.testing.__main__ import main as explain
 from keyhinge.testing._run import cases_of
 
 for name in ("batches", "hostile", "living", "modules", "secrets", "values"):
@@ -56,8 +58,42 @@ def test_a_failure_names_the_rule_and_where_it_stands():
     with bench._opened() as keys, pytest.raises(AssertionError) as failure:
         bench.test_value_opens_only_under_its_context(keys, keys.capabilities(), b"x")
     assert "This breaks R10: The whole context is authenticated" in str(failure.value)
-    assert "reference/hooks" in str(failure.value)
-    assert str(failure.value).endswith("#r10")
+    assert str(failure.value).endswith("See python -m keyhinge.testing R10")
+
+
+def test_a_failures_link_can_be_followed_where_nothing_but_core_is():
+    _, _, arguments = RULES["R10"].link.partition("python ")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments.split()],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    text = " ".join(done.stdout.split())
+    for part in (str(RULES["R10"]), RULES["R10"].reason, RULES["R10"].remedy):
+        assert part in text
+    assert "test_value_opens_only_under_its_context" in text
+    assert done.stderr == ""
+
+
+def test_rules_can_be_looked_up(capsys):
+    assert explain(["r5", "R7"]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split(":")[0] for line in printed.splitlines() if line[0:1] == "R"] == ["R5", "R7"]
+    assert explain([]) == 0
+    assert capsys.readouterr().out.count("What to do:") == len(RULES)
+    assert explain(["R5", "R0"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "R1 to R28" in shown.err
+
+
+def test_documentation_on_the_web_is_named_where_there_is_any(monkeypatch):
+    known = Message()
+    known["Project-URL"] = "Source, https://example.org/source"
+    known["Project-URL"] = "Documentation, https://example.org/docs/"
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: known)
+    assert RULES["R10"].link == "https://example.org/docs/reference/hooks.html#r10"
 
 
 def test_the_kit_is_imported_only_when_asked_for():

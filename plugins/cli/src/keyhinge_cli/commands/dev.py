@@ -109,7 +109,8 @@ def conformance(
     """Run the conformance tests of providers against a configured SECTION.
 
     Its real key service is called. Each case that fails names the rule of the hook reference that
-    is broken. Exits with 1 if one fails.
+    is broken, and each broken rule is told with its reason and its remedy. Exits with 1 if a case
+    fails.
     """
     out = invocation.out
     run = _kit()
@@ -158,9 +159,8 @@ def _told(out: Output, results: Iterator[Result]) -> list[Result]:
     rows = []
     for each in found:
         case = each.case.removeprefix("test_").replace("_", " ")
-        link = each.link if each.outcome == "failed" else ""
-        rows.append([case, each.rule, each.outcome, each.message, link])
-    out.table(["case", "rule", "outcome", "message", "link"], rows)
+        rows.append([case, each.rule, each.outcome, each.message])
+    out.table(["case", "rule", "outcome", "message"], rows)
     return found
 
 
@@ -177,5 +177,7 @@ def _summarise(out: Output, section: str, found: list[Result]) -> int:
     shown = ", ".join(f"{number} {outcome}" for outcome, number in numbers.items())
     out.line(f"{count(len(found), 'case')}: {shown}")
     for rule in rules:
-        out.line(str(RULES[rule]))
+        out.line()
+        for line in RULES[rule].explain().splitlines():
+            out.line(line)
     return numbers["failed"]
