@@ -71,6 +71,26 @@ class TestEncrypt:
         assert "provider of the application" in str(caught.value)
         assert caught.value.section == "a"
 
+    @pytest.mark.parametrize(
+        ("result", "says"),
+        [
+            (Sealed(b"x", "my key"), "its key id isn't at most 512 printable ASCII characters"),
+            (Sealed(b"x", "my key"), "without spaces"),
+            (Sealed(b"x", "k", "1 2"), "its version isn't at most 64 letters"),
+            (Sealed(b""), "its ciphertext is empty"),
+        ],
+    )
+    def test_the_author_is_told_the_rule_where_core_labels_it(self, opened, variant, result, says):
+        one = hookimpl(lambda self, plaintext, context: result)
+        many = hookimpl(lambda self, items: [result] * len(items))
+        keys = opened("a", using=variant(keyhinge_encrypt=one, keyhinge_encrypt_many=many))
+        (outcome,) = keys.encrypt_many([Encrypt(b"x", {})])
+        with pytest.raises(ProviderContractError) as caught:
+            keys.encrypt(b"x", context={})
+        for error in (caught.value, outcome.error):
+            assert "isn't an encrypted value (rule R7): " in str(error)
+            assert says in str(error)
+
     def test_a_good_label_does_not_excuse_a_bad_one(self, opened, variant):
         results = [Sealed(b"x", "k", "1"), Sealed(b"x", "k", "1 2"), Sealed(b"x", "k", "1")]
         hook = hookimpl(lambda self, plaintext, context: results.pop())

@@ -124,7 +124,7 @@ def canonical(key_id: str, version: str, context: Context) -> bytes:
     ``u16 length, key id ‖ u8 length, version ‖ encode_context(context)``.
 
     Args:
-        key_id: At most 512 printable ASCII characters.
+        key_id: At most 512 printable ASCII characters without spaces.
         version: At most 64 characters.
         context: The context.
     """

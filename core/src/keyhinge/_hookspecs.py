@@ -52,7 +52,9 @@ class Sealed(NamedTuple):
 
     Attributes:
         ciphertext: At least one byte.
-        key_id: The key as the service names it, at most 512 printable ASCII characters.
+        key_id: The key as the service names it, at most 512 printable ASCII characters without
+            spaces (0x21 to 0x7E). Core refuses any other with a `ProviderContractError`, so the
+            settings class should refuse a key's name that can't be one.
         version: The key's version, at most 64 of `A-Za-z0-9._-`; empty where it isn't told.
     """
 
@@ -63,7 +65,7 @@ class Sealed(NamedTuple):
 
 @attrs.frozen
 class KeyRef:
-    """A key, and its version where the service tells it."""
+    """A key, and its version where the service tells it; as in `Sealed`."""
 
     key_id: str
     version: str = ""
@@ -126,7 +128,9 @@ class Finding:
         level: "ok", "info", "warning" or "error".
         code: A stable name for programs, as in `token-expiry`.
         message: For people; nothing secret.
-        data: Figures for programs: times in ISO 8601 (UTC), durations in seconds.
+        data: Figures for programs: times in ISO 8601 (UTC), durations in seconds. A finding that
+            comes from an error has `data={"retryable": error.retryable}`: where all errors are
+            retryable, `keyhinge check` ends with 75 ("try again") and not with 1.
         purposes: For whom an error or a warning is one: a right that is only needed for writing
             is no concern of somebody who only reads.
     """

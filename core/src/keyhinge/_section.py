@@ -207,7 +207,8 @@ class OpenSection:
         if type(ciphertext) is not bytes or not 0 < len(ciphertext) <= MAX_CIPHERTEXT_BYTES:
             problem = ciphertext_problem(ciphertext)
         if problem:
-            raise self.blame.rubbish(operation, f"what it gave isn't an encrypted value: {problem}")
+            what = f"what it gave isn't an encrypted value (rule R7): {problem}"
+            raise self.blame.rubbish(operation, what)
         return make_value(self.name, key_id, version, ciphertext)
 
     def current_key(self) -> KeyRef:
@@ -217,8 +218,12 @@ class OpenSection:
             value = self.seal(self.probe_text, self.probe_context)
             return KeyRef(value.key_id, value.version)
         found: object = self.call(hook, "current_key")
-        if not isinstance(found, KeyRef) or label_problem(found.key_id, found.version):
-            raise self.blame.rubbish("current_key", "it didn't give a valid KeyRef")
+        if not isinstance(found, KeyRef):
+            what = f"it gave {type(found).__name__}, not KeyRef"
+            raise self.blame.rubbish("current_key", what)
+        if problem := label_problem(found.key_id, found.version):
+            what = f"what it gave isn't a valid KeyRef (rule R7): {problem}"
+            raise self.blame.rubbish("current_key", what)
         return found
 
     def provider_check(self) -> CheckReport:

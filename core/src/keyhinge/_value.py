@@ -33,8 +33,8 @@ class EncryptedValue:
 
     Args:
         section: The section that made it, `[a-z][a-z0-9-]{0,31}`.
-        key_id: The key's identifier, at most 512 printable ASCII characters; empty where the
-            provider has no keys.
+        key_id: The key's identifier, at most 512 printable ASCII characters without spaces
+            (0x21 to 0x7E); empty where the provider has no keys.
         version: The key's version, at most 64 characters of `A-Za-z0-9._-`; empty where the
             service doesn't tell it.
         ciphertext: 1 byte to 64 MiB + 64 KiB.
@@ -177,7 +177,7 @@ def make_value(section: str, key_id: str, version: str, ciphertext: bytes) -> En
 def label_problem(key_id: object, version: object) -> str | None:
     """Say what is wrong with a key id or version; None where nothing is."""
     if type(key_id) is not str or not _KEY_ID.fullmatch(key_id):
-        return "its key id isn't at most 512 printable ASCII characters"
+        return "its key id isn't at most 512 printable ASCII characters without spaces"
     if type(version) is not str or not _VERSION.fullmatch(version):
         return "its version isn't at most 64 letters, digits, '.', '_' or '-'"
     return None
