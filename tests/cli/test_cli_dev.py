@@ -144,7 +144,55 @@ def keyhinge_configure(settings, section):
 """
 
 
+# Its service is down, or says no.
+AWAY = """
+import keyhinge as kh
+
+@kh.settings
+class AwaySettings:
+    fails: str
+
+class AwayProvider(kh.Provider):
+    capabilities = kh.Capabilities(encrypts=True, binds_context=True)
+
+    def __init__(self, fails):
+        self.fails = fails
+
+    @kh.hookimpl
+    def keyhinge_encrypt(self, plaintext, context):
+        raise getattr(kh, self.fails)("no answer")
+
+    @kh.hookimpl
+    def keyhinge_decrypt(self, value, context):
+        raise getattr(kh, self.fails)("no answer")
+
+keyhinge_api = 1
+keyhinge_settings = AwaySettings
+
+@kh.hookimpl
+def keyhinge_configure(settings, section):
+    return AwayProvider(settings.fails)
+"""
+
+
 class TestConformance:
+    @pytest.mark.parametrize(
+        ("error", "code", "says"),
+        [
+            ("UnavailableError", 75, "the service can't be reached: away: no answer"),
+            ("ThrottledError", 75, "the service can't be reached: away: no answer"),
+            ("AccessDeniedError", 1, "the service doesn't let it encrypt: away: no answer"),
+        ],
+    )
+    def test_a_service_that_is_down(self, program, project, install, error, code, says):
+        env = {"PYTHONPATH": str(install("away", AWAY))}
+        project.sections("away", f"  away: {{fails: {error}}}\n")
+        done = program("dev", "conformance", "away", "--yes", env=env)
+        assert done.code == code
+        assert says in done.err
+        assert "No case was run" in done.err
+        assert done.text == ""
+
     def test_a_right_provider_with_another_key(self, program, project):
         other = project.folder / "other.key"
         assert program("local", "init", "--key-file", other).code == 0

@@ -7,7 +7,13 @@ from tests.core.wrong_providers._right import Module, Right
 from tests.core.wrong_providers.secrets import ShowsTheTokenInErrors
 from tests.core.wrong_providers.values import IgnoresTheContext
 
-from keyhinge import ConfigError, ProviderNotFoundError, hookimpl
+from keyhinge import (
+    AccessDeniedError,
+    ConfigError,
+    ProviderNotFoundError,
+    UnavailableError,
+    hookimpl,
+)
 from keyhinge.config import read_configuration
 from keyhinge.testing import conformance_of
 
@@ -29,6 +35,23 @@ class Composing(Module):
         return Over(settings, section)
 
 
+class Away(Right):
+    """Its service answers to nobody, or refuses; and the error tells the token."""
+
+    def seal(self, plaintext, context):
+        kind = {"k-away": UnavailableError, "k-denied": AccessDeniedError}.get(self.key_id)
+        if kind is not None:
+            raise kind(f"no answer to {self.token.reveal()}")
+        return super().seal(plaintext, context)
+
+
+class Mislabels(Right):
+    """Encrypts under one name of the key, and decrypts under another one."""
+
+    def seal(self, plaintext, context):
+        return super().seal(plaintext, context)._replace(key_id="misnamed")
+
+
 class Broken(Module):
     """Can't be configured."""
 
@@ -43,6 +66,8 @@ PROVIDERS = {
     "shows": Module(ShowsTheTokenInErrors),
     "composing": Composing(Right),
     "broken": Broken(Right),
+    "away": Module(Away),
+    "mislabels": Module(Mislabels),
 }
 CONFIG = {
     "keyManagement": {
@@ -55,6 +80,10 @@ CONFIG = {
         "shows": {"token": "${TOKEN}"},
         "composing": {"token": "${TOKEN}"},
         "broken": {"token": "${TOKEN}"},
+        "away": {"token": "${TOKEN}", "keyID": "k-away"},
+        "denied": {"type": "away", "token": "${TOKEN}", "keyID": "k-denied"},
+        "here": {"type": "away", "token": "${TOKEN}"},
+        "mislabels": {"token": "${TOKEN}"},
         "gone": {},
     }
 }
@@ -141,6 +170,25 @@ def test_a_provider_that_cannot_be_configured():
     assert not found["passed"].keys() - {"test_module_implements_the_hook_api"}
     assert {rule for rule, _ in found["failed"].values()} == {"R1"}
     assert "returned NoneType, not a Provider" in next(iter(found["failed"].values()))[1]
+
+
+@pytest.mark.parametrize(
+    ("section", "other", "kind", "retryable", "message"),
+    [
+        ("away", None, UnavailableError, True, "away: no answer to (redacted)"),
+        ("denied", None, AccessDeniedError, False, "denied: no answer to (redacted)"),
+        ("here", "away", UnavailableError, True, "away: no answer to (redacted)"),
+    ],
+)
+def test_no_provider_is_blamed_for_its_service(section, other, kind, retryable, message):
+    with pytest.raises(kind) as caught:
+        run(section, other=other)
+    assert str(caught.value) == message
+    assert caught.value.retryable is retryable
+
+
+def test_a_provider_that_refuses_its_own_values_is_to_blame():
+    assert "test_round_trip" in run("mislabels")["failed"]
 
 
 def test_a_wrong_file():

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from keyhinge import ConfigError, KeyManager
+from keyhinge import (
+    AccessDeniedError,
+    ConfigError,
+    KeyManager,
+    KeyUnavailableError,
+    OperationError,
+)
 from keyhinge._discovery import Registry
+from keyhinge._health import round_trip
 from keyhinge._loader import Config, Loader
 from keyhinge._names import suggest
 from keyhinge._sections import Plan, make_plan
 from keyhinge.testing._base import ONE, STRANGER, TWIN
+from keyhinge.testing._case import bounded
 from keyhinge.testing._conformance import ProviderConformance
 from keyhinge.testing._run import Result, run_conformance
 
@@ -38,6 +48,8 @@ def conformance_of(
     It encrypts and decrypts some hundreds of small values under the section's real key, from many
     threads and from a forked child. It stores nothing and changes no key.
 
+    First it makes one round trip, so that no provider is blamed for an outage.
+
     Args:
         configuration: A configuration as `keyhinge.config` reads it, or what `KeyManager.open`
             takes.
@@ -54,6 +66,8 @@ def conformance_of(
     Raises:
         ConfigError: The configuration is wrong, or there is no such section.
         ProviderError: The section's provider can't be used.
+        OperationError: At the first step: the key service doesn't answer (`retryable` is True), or
+            refuses to encrypt with the configured key. No case was run.
     """
     # Not in the generator, so that these errors are raised here and not at its first step.
     wanted = _plan(configuration, providers, environ)
@@ -71,7 +85,41 @@ def conformance_of(
             return KeyManager(loader, plan)
 
     Configured.timeout = timeout
-    return run_conformance(Configured)
+    tried = {ONE: section} if other is None else {ONE: section, STRANGER: other}
+    return _run(Configured, tried)
+
+
+def _run(cls: type[ProviderConformance], tried: Mapping[str, str]) -> Iterator[Result]:
+    trouble = _trouble(cls(), tried)
+    if trouble is not None:
+        raise trouble
+    yield from run_conformance(cls)
+
+
+def _trouble(bench: ProviderConformance, tried: Mapping[str, str]) -> OperationError | None:
+    """Say why the sections can't be used for now, where no provider is to blame for it."""
+    found: OperationError | None = None
+    # Whatever else goes wrong is told by a case.
+    with contextlib.suppress(Exception), bench._opened() as keys:  # noqa: SLF001 - of the same kit
+        for name, original in tried.items():
+            try:
+                bounded(partial(round_trip, bench._section(keys, name)), bench.timeout)  # noqa: SLF001
+            except OperationError as failure:
+                if failure.retryable or _is_refused(failure):
+                    found = type(failure)(
+                        bench._redacted(keys, Exception.__str__(failure)),  # noqa: SLF001
+                        section=original,
+                        operation=failure.operation,
+                        retryable=failure.retryable,
+                    )
+                    break
+    return found
+
+
+def _is_refused(failure: OperationError) -> bool:
+    # When decrypting, a provider that mixes its labels up gives these.
+    kinds = (AccessDeniedError, KeyUnavailableError)
+    return failure.operation == "encrypt" and isinstance(failure, kinds)
 
 
 def _plan(

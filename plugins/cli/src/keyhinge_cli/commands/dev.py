@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyhinge_cli._exit import FAILED, USAGE, CliError, finish
+from keyhinge_cli._exit import FAILED, TEMPORARY, USAGE, CliError, finish
 from keyhinge_cli._options import Group, Invocation, pass_invocation
 from keyhinge_cli._session import quiet_logging, read_config
 from keyhinge_cli._text import count
@@ -110,7 +111,7 @@ def conformance(
 
     Its real key service is called. Each case that fails names the rule of the hook reference that
     is broken, and each broken rule is told with its reason and its remedy. Exits with 1 if a case
-    fails.
+    fails, and with 75 if the key service doesn't answer.
     """
     out = invocation.out
     run = _kit()
@@ -120,7 +121,7 @@ def conformance(
     results = run(configuration, section, other=other, timeout=timeout)
     if not yes:
         _confirm(section)
-    failed = _summarise(out, section, _told(out, results))
+    failed = _summarise(out, section, _told(out, _begun(results)))
     finish(FAILED if failed else 0)
 
 
@@ -141,6 +142,21 @@ def _confirm(section: str) -> None:
         raise click.UsageError(f"nobody can be asked here: say --yes. {costs}")
     if not click.confirm(f"{costs}\nGo on?", err=True):
         raise CliError("nothing was tried", FAILED)
+
+
+def _begun(results: Iterator[Result]) -> Iterator[Result]:
+    """Run the first case, which shows whether the key service can be used at all."""
+    from keyhinge import OperationError
+
+    try:
+        first = next(results)
+    except OperationError as error:
+        if error.retryable:
+            msg = f"the service can't be reached: {error}. No case was run: try again later"
+            raise CliError(msg, TEMPORARY) from None
+        msg = f"the service doesn't let it encrypt: {error}. No case was run"
+        raise CliError(msg, FAILED) from None
+    return chain([first], results)
 
 
 def _told(out: Output, results: Iterator[Result]) -> list[Result]:
