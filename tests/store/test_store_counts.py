@@ -81,7 +81,7 @@ class Service(Provider):
         raise AssertionError("one by one")
 
     @hookimpl
-    def keyhinge_encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[Sealed]:
+    def keyhinge_encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[Sealed | OperationError]:
         self.count("encrypt", len(items))
         return [self.seal(item.plaintext, item.context) for item in items]
 
@@ -91,13 +91,29 @@ class Service(Provider):
         return [self.open(item.value, item.context) for item in items]
 
     @hookimpl
-    def keyhinge_rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[Sealed]:
+    def keyhinge_rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[Sealed | OperationError]:
         self.count("rewrap", len(items))
         return [Sealed(item.value.ciphertext, "key", self.version) for item in items]
 
     @hookimpl
     def keyhinge_current_key(self) -> KeyRef:
         return KeyRef("key", self.version)
+
+
+class Single(Service):
+    """One that doesn't take batches."""
+
+    keyhinge_encrypt_many = Provider.keyhinge_encrypt_many
+    keyhinge_decrypt_many = Provider.keyhinge_decrypt_many
+    keyhinge_rewrap_many = Provider.keyhinge_rewrap_many
+
+    @hookimpl
+    def keyhinge_decrypt(self, value: EncryptedValue, context: Context) -> bytes:
+        self.count("decrypt", 1)
+        opened = self.open(value, context)
+        if isinstance(opened, OperationError):
+            raise opened
+        return opened
 
 
 class Module:
@@ -117,8 +133,9 @@ class Module:
 
 
 @pytest.fixture
-def services() -> dict[str, Service]:
-    return {"old": Service(), "new": Service()}
+def services(request: pytest.FixtureRequest) -> dict[str, Service]:
+    kind: type[Service] = getattr(request, "param", Service)
+    return {"old": kind(), "new": kind()}
 
 
 @pytest.fixture
@@ -258,6 +275,19 @@ def test_rewrap(ask: Any, services: dict[str, Service]) -> None:
         assert counted(report) == {"old": (3 * batches, 3 * rows)}
         sent.append(number)
     check_statements(sent)
+
+
+@pytest.mark.parametrize("services", [Single], indirect=True)
+def test_without_batches_each_value_is_a_call(ask: Any, services: dict[str, Service]) -> None:
+    """What is reported is what was asked here, too; and so is what a rewrap is made of."""
+    report, _ = ask("migrate", 150)
+    assert services["old"].asked == {"decrypt": 150}
+    assert services["new"].asked == {"encrypt": 150, "decrypt": 150}
+    assert counted(report) == {"old": (150, 150), "new": (300, 300)}
+
+    report, _ = ask("rewrap", 150)
+    assert services["old"].asked == {"decrypt": 450, "encrypt": 150}
+    assert counted(report) == {"old": (600, 600)}
 
 
 def check_statements(sent: list[int]) -> None:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
 from keyhinge._batch import open_batch, require_items, seal_batch
 from keyhinge._context import Context, check_context
@@ -247,6 +247,18 @@ class BlockingKeyManager:
     def capabilities(self, section: str | None = None) -> Capabilities:
         """Tell what a section can do; the primary if None."""
         return self._section(section).capabilities
+
+    def takes_batches(
+        self, operation: Literal["encrypt", "decrypt", "rewrap"], section: str | None = None
+    ) -> bool:
+        """Tell whether a section's provider has a batch hook for an operation.
+
+        Args:
+            operation: The operation. Without a hook, a batch is encrypted or decrypted value by
+                value, and rewrapping it is decrypting and encrypting.
+            section: The section; the primary if None.
+        """
+        return f"keyhinge_{operation}_many" in self._section(section).hooks
 
     def current_key(self, section: str | None = None) -> KeyRef:
         """Tell the key and version that a section encrypts with now; the primary if None."""

@@ -14,7 +14,7 @@ from keyhinge_cli._plugins import plugin
 from keyhinge_cli._progress import progress
 from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._signals import Stop, stoppable
-from keyhinge_cli._text import count
+from keyhinge_cli._text import asked, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,8 +194,7 @@ def _show(out: Output, report: StagedReport, code: int) -> None:
         if report.run_id is not None:
             rows.append(["run", str(report.run_id)])
     for section, calls in report.calls.items():
-        asked = f"{count(calls.batches, 'batch', 'batches')}, {count(calls.values, 'value')}"
-        rows.append([f"calls to {section}", asked])
+        rows.append([f"calls to {section}", asked(calls.batches, calls.values)])
     if report.price is not None:
         rows.append(["price of the calls to AWS KMS", f"${report.price:,.4f}"])
     out.table(["migrate --staged", f"to {report.target}"], rows)

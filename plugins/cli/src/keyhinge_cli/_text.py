@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
-__all__ = ["aligned", "count", "moment", "safe", "span"]
+__all__ = ["aligned", "asked", "count", "moment", "safe", "span"]
 
 
 def safe(text: str, *, keep: str = "") -> str:
@@ -31,6 +31,13 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
+
+
+def asked(calls: int, values: int) -> str:
+    """Write how a section was asked for values: by the batch, or one by one."""
+    if calls == values > 1:
+        return f"{count(values, 'value')}, one by one"
+    return f"{count(calls, 'batch', 'batches')}, {count(values, 'value')}"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

@@ -25,7 +25,7 @@ from keyhinge_cli._progress import progress
 from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._signals import Stop, stoppable
 from keyhinge_cli._staged import check_staged, is_monetrs, run_staged, staged_options
-from keyhinge_cli._text import count
+from keyhinge_cli._text import asked
 
 if TYPE_CHECKING:
     from keyhinge_store import MigrationReport
@@ -238,8 +238,7 @@ def _show(out: Output, report: MigrationReport, code: int) -> None:
     if report.run is not None and report.run.moved != report.moved:
         rows.insert(1, ["moved by the whole run", f"{report.run.moved:,}"])
     for section, calls in report.calls.items():
-        asked = f"{count(calls.batches, 'batch', 'batches')}, {count(calls.values, 'value')}"
-        rows.append([f"calls to {section}", asked])
+        rows.append([f"calls to {section}", asked(calls.batches, calls.values)])
     if report.price is not None:
         rows.append(["price of the calls to AWS KMS", _dollars(report.price)])
     if report.run_id is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -40,6 +40,7 @@ __all__ = ["Change", "Converter"]
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
+Asked = Literal["encrypt", "decrypt", "rewrap"]
 
 
 @attrs.frozen
@@ -162,7 +163,7 @@ class Converter:
 
     def _decrypt(self, items: Sequence[Decrypt]) -> list[Outcome[bytes]]:
         def decrypt(items: Sequence[Decrypt]) -> list[Outcome[bytes]]:
-            return self._ask(self._keys.decrypt_many, items, _section_named)
+            return self._ask("decrypt", self._keys.decrypt_many, items, _section_named)
 
         outcomes = decrypt(items)
         self._access.look(items, outcomes, decrypt)
@@ -179,14 +180,14 @@ class Converter:
         target = self._plan.target
         if self._plan.operation == "rewrap":
             items = [Decrypt(each.value, each.context) for each in good if each.value is not None]
-            rewrapped = self._ask(self._keys.rewrap_many, items, lambda _: target)
+            rewrapped = self._ask("rewrap", self._keys.rewrap_many, items, lambda _: target)
             return self._refuse_other_versions(rewrapped)
 
         def encrypt(items: Sequence[Encrypt]) -> list[Outcome[EncryptedValue]]:
             return self._keys.encrypt_many(items, section=target)
 
         plaintexts = [Encrypt(each.plaintext, each.context) for each in good]
-        sealed = self._ask(encrypt, plaintexts, lambda _: target)
+        sealed = self._ask("encrypt", encrypt, plaintexts, lambda _: target)
         for outcome in sealed:
             # Without the right to encrypt, or the key to do it with, no row can be moved.
             if isinstance(outcome.error, (AccessDeniedError, KeyUnavailableError)):
@@ -222,7 +223,7 @@ class Converter:
                 change = Change(each.row, outcome.value, cells)
                 made.append((each, change, Decrypt(self._as_stored(change), each.context)))
         items = [item for *_, item in made]
-        opened = self._ask(self._cold.decrypt_many, items, _section_named)
+        opened = self._ask("decrypt", self._cold.decrypt_many, items, _section_named)
         changes = []
         for (each, change, _), again in zip(made, opened, strict=True):
             problem = again.error
@@ -247,6 +248,7 @@ class Converter:
 
     def _ask(
         self,
+        operation: Asked,
         call: Callable[[Sequence[I]], list[Outcome[T]]],
         items: Sequence[I],
         section_of: Callable[[I], str],
@@ -254,7 +256,7 @@ class Converter:
         """Make a batch call, and again for the items whose error may go away."""
         if not items:
             return []
-        self._count(items, section_of)
+        self._count(operation, items, section_of)
         outcomes = list(call(items))
         patience = Patience(self._patience, self._wait)
         while retry := [i for i, o in enumerate(outcomes) if o.error and o.error.retryable]:
@@ -263,16 +265,25 @@ class Converter:
             if not patience.again():
                 raise KeysFailedError(error)
             left = [items[index] for index in retry]
-            self._count(left, section_of)
+            self._count(operation, left, section_of)
             for index, outcome in zip(retry, call(left), strict=True):
                 outcomes[index] = outcome
         return outcomes
 
-    def _count(self, items: Sequence[I], section_of: Callable[[I], str]) -> None:
+    def _count(self, operation: Asked, items: Sequence[I], section_of: Callable[[I], str]) -> None:
         """Count a call, or another attempt at it: a key service may charge for both."""
-        for section, values in Counter(map(section_of, items)).items():
-            if self._is_service(section):
-                self._tally.called(section, values)
+        for label, values in Counter(map(section_of, items)).items():
+            if self._is_service(label):
+                section = self._keys.section_of(label)
+                for part in self._parts(operation, section):
+                    batched = self._keys.takes_batches(part, section)
+                    self._tally.called(label, values, 1 if batched else values)
+
+    def _parts(self, operation: Asked, section: str) -> tuple[Asked, ...]:
+        """Tell what core makes of an operation that the provider hasn't got."""
+        if operation == "rewrap" and not self._keys.takes_batches("rewrap", section):
+            return "decrypt", "encrypt"
+        return (operation,)
 
     def _is_service(self, label: str) -> bool:
         if label not in self._services:

@@ -32,8 +32,8 @@ class KeyCalls:
     """How much a section was asked.
 
     Attributes:
-        batches: Calls to the section with a batch. A key service that takes batches needs about
-            as many requests.
+        batches: Calls to the section's provider: one for a batch if it has a batch hook, else one
+            for each value. A key service that takes batches needs about as many requests.
         values: Values in them. A key service without batches needs one request for each.
     """
 
@@ -215,10 +215,10 @@ class Tally:
         if len(self.failures) < self.kept:
             self.failures.append(failure)
 
-    def called(self, section: str, values: int) -> None:
-        """Count a batch that a key service was asked."""
+    def called(self, section: str, values: int, batches: int) -> None:
+        """Count what a key service was asked, in so many calls."""
         calls = self.calls.setdefault(section, KeyCalls())
-        calls.batches += 1
+        calls.batches += batches
         calls.values += values
 
     def add_calls(self, batch: Tally) -> None:
