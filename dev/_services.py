@@ -16,7 +16,11 @@ if str(ROOT) not in sys.path:
 REGION = "eu-central-1"
 ACCOUNT = "111122223333"
 # Names that stand in pages for the server of the page's own.
-OPENBAO_PLACES = ("https://openbao.example.com:8200", "https://vault.example.com:8200")
+OPENBAO_PLACES = (
+    "https://openbao.example.com:8200",
+    "https://vault.example.com:8200",
+    "http://127.0.0.1:8200",  # where `bao server -dev` listens
+)
 
 
 class Services:
