@@ -64,6 +64,10 @@ FAULTS = {
         changed("return Sealed(b\"t\" + plaintext)", f"raise ValueError('{SECRET}')"),
         "ProviderContractError", "it raised ValueError", REPORT,
     ),
+    "lacks-a-library-when-called": (
+        changed("return Sealed(b\"t\" + plaintext)", "import there_is_no_such_library"),
+        "ProviderContractError", "it raised ModuleNotFoundError (no module named", REPORT,
+    ),
     "returns-rubbish": (
         changed("return Sealed(b\"t\" + plaintext)", f"return '{SECRET}'"),
         "ProviderContractError", "it gave str, not Sealed", REPORT,

@@ -26,7 +26,7 @@ def made(dist_folder, hatchling, tmp_path_factory):
     wheels = [*dist_folder.glob("*.whl"), *folder.glob("dist/*.whl")]
     environment = Environment(folder / "environment", sorted(wheels))
     # What stands for the service's client library is installed as one would be.
-    (package / "acme_client.py").rename(environment.site / "acme_client.py")
+    (package / "src/acme_client.py").rename(environment.site / "acme_client.py")
     return environment, package
 
 

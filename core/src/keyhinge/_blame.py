@@ -44,7 +44,10 @@ class Blame:
             return UnavailableError(
                 "was closed meanwhile", section=self._section, operation=operation
             )
-        return self.rubbish(operation, f"it raised {kind}", Failure(type=kind))
+        # Client libraries are imported at the first operation: one that is missing is found there.
+        missing = failure.name if isinstance(failure, ModuleNotFoundError) else None
+        what = f"it raised {kind}" + (f" (no module named {missing!r})" if missing else "")
+        return self.rubbish(operation, what, Failure(type=kind))
 
     def rubbish(
         self, operation: str, what: str, failure: Failure | None = None
