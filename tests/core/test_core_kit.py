@@ -39,6 +39,19 @@ def test_each_fault_is_found_by_its_case(wrong):
     assert result.message
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("TakesAnySettings", "block 1 of wrong_settings is taken"),
+        ("ShowsWrongSettings", "the error for block 1 of wrong_settings shows the value of keyID"),
+    ],
+)
+def test_it_says_what_is_wrong_with_settings(name, what):
+    (found,) = [each for each in WRONG if each.name == name]
+    (result,) = run_conformance(found.conformance, only={found.case})
+    assert result.message == what
+
+
 def test_each_rule_is_broken_by_somebody():
     assert {wrong.rule for wrong in WRONG} == set(RULES)
 
@@ -85,7 +98,7 @@ def test_rules_can_be_looked_up(capsys):
     assert explain(["R5", "R0"]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "R1 to R28" in shown.err
+    assert f"R1 to {[*RULES][-1]}" in shown.err
 
 
 def test_documentation_on_the_web_is_named_where_there_is_any(monkeypatch):

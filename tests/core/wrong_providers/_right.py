@@ -15,6 +15,7 @@ from keyhinge import (
     CheckReport,
     Finding,
     InvalidCiphertextError,
+    InvalidSettings,
     KeyRef,
     KeyUnavailableError,
     OperationError,
@@ -38,6 +39,10 @@ class Settings:
 
     token: Secret = secret(help="The key, and what nobody may see.")
     key_id: str = setting(alias="keyID", default="k1")
+
+    def __attrs_post_init__(self):
+        if " " in self.key_id:
+            raise InvalidSettings({"keyID": "has a space"})
 
 
 class Right(Provider):
@@ -143,7 +148,7 @@ class Module:
     """What an entry point would name."""
 
     keyhinge_api = 1
-    keyhinge_settings = Settings
+    keyhinge_settings: type = Settings
 
     def __init__(self, kind: Callable[..., Any]) -> None:
         self.kind = kind
@@ -188,6 +193,9 @@ def conformance(target: Any, **members: Any) -> type[ProviderConformance]:
 
         def other_settings(self):
             return {"token": "t0ken-of-another-one", "keyID": "k2"}
+
+        def wrong_settings(self):
+            return [{**self.settings(), "keyID": "k1 of two words"}]
 
     for name, member in members.items():
         setattr(Conformance, name, member)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from tests.core.wrong_providers import _early
-from tests.core.wrong_providers._right import Right, Settings, wrong
+from tests.core.wrong_providers._right import Module, Right, Settings, wrong
 
-from keyhinge import hookimpl
+from keyhinge import InvalidSettings, Secret, hookimpl, secret, setting, settings
 
 
 @wrong("R1", "test_module_implements_the_hook_api")
@@ -23,6 +23,37 @@ class HasNoMarker:
 
     def keyhinge_configure(self, settings, section):
         return Right(settings, section)
+
+
+@settings
+class Unchecked:
+    token: Secret = secret()
+    key_id: str = setting(alias="keyID", default="k1")
+
+
+@settings
+class Telling(Unchecked):
+    def __attrs_post_init__(self):
+        if " " in self.key_id:
+            raise InvalidSettings({"keyID": f"isn't a name: {self.key_id}"})
+
+
+class Unchecking(Module):
+    keyhinge_settings = Unchecked
+
+
+class Repeating(Module):
+    keyhinge_settings = Telling
+
+
+@wrong("R29", "test_wrong_settings_are_refused", module=Unchecking(Right))
+class TakesAnySettings(Right):
+    """Leaves it to the first value to find out what an operator typed wrongly."""
+
+
+@wrong("R29", "test_wrong_settings_are_refused", module=Repeating(Right))
+class ShowsWrongSettings(Right):
+    """Repeats what is wrong, which may be a secret in the wrong place."""
 
 
 @wrong("R1", "test_round_trip")

@@ -13,7 +13,7 @@ from keyhinge import Capabilities, KeyManager, Provider, ProviderContractError, 
 from keyhinge._section import OpenSection
 from keyhinge.testing._case import BrokenRuleError, bounded, skip
 
-__all__ = ["CONTEXT", "MARKER", "ONE", "STRANGER", "TWIN", "Bench"]
+__all__ = ["CONTEXT", "MARKER", "ONE", "PROVIDER", "SHORTEST", "STRANGER", "TWIN", "Bench"]
 
 PROVIDER = "provider-under-test"
 ONE, TWIN, STRANGER = "one", "twin", "stranger"
@@ -21,6 +21,8 @@ ONE, TWIN, STRANGER = "one", "twin", "stranger"
 
 CONTEXT = {"account": "acct_1", "secret": "sec_1"}
 MARKER = b"k3yh1nge-conformance-plaintext"
+SHORTEST = 8
+"""Shorter secrets stand in any text by chance."""
 
 
 class Bench:
@@ -45,6 +47,10 @@ class Bench:
     def other_settings(self) -> Mapping[str, Any]:
         """Give another block, with a key of its own: values of one mustn't open in the other."""
         raise NotImplementedError
+
+    def wrong_settings(self) -> Sequence[Mapping[str, Any]]:
+        """Give blocks that the settings class refuses; none if it checks nothing itself."""
+        return ()
 
     @pytest.fixture
     def keys(self) -> Iterator[KeyManager]:

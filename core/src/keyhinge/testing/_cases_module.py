@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+from typing import Any
 
-from keyhinge import KeyManager
+from keyhinge import ConfigError, KeyManager
 from keyhinge._contract import check_module
-from keyhinge.testing._base import TWIN, Bench
-from keyhinge.testing._case import checks, expect
+from keyhinge.testing._base import ONE, PROVIDER, SHORTEST, TWIN, Bench
+from keyhinge.testing._case import checks, expect, refused
 from keyhinge.testing._guard import guarded
 from keyhinge.testing._imports import imported_early
 from keyhinge.testing._support import with_changes
@@ -82,6 +83,25 @@ class ModuleCases(Bench):
             "config": {"keyManagement": {"provider": "one", "one": self._blocks()["one"]}},
             "environ": {},
         }
+
+    @checks("R29")
+    def test_wrong_settings_are_refused(self) -> None:
+        """What the author says is wrong is a `ConfigError`, before anything is configured."""
+        blocks = self.wrong_settings()
+        self._only(bool(blocks), "the test gives no wrong_settings")
+        for place, block in enumerate(blocks, start=1):
+            config = {"keyManagement": {"provider": ONE, ONE: {"type": PROVIDER, **block}}}
+            what = f"block {place} of wrong_settings"
+
+            def opened(config: dict[str, Any] = config) -> None:
+                KeyManager.open(config, providers={PROVIDER: self.provider}, environ={}).close()
+
+            shown = str(refused(opened, ConfigError, f"{what} is taken"))
+            for key, value in block.items():
+                expect(
+                    len(str(value)) < SHORTEST or str(value) not in shown,
+                    f"the error for {what} shows the value of {key}",
+                )
 
     @checks("R5")
     def test_properties_do_no_io(self, keys: KeyManager) -> None:

@@ -18,14 +18,11 @@ from keyhinge import (
     Secret,
 )
 from keyhinge._context import check_context
-from keyhinge.testing._base import STRANGER, Bench
+from keyhinge.testing._base import SHORTEST, STRANGER, Bench
 from keyhinge.testing._case import checks, expect, refused
 from keyhinge.testing._support import reachable_text, recorded, with_changes
 
 __all__ = ["SecretCases"]
-
-# Shorter ones stand in any text by chance.
-SHORTEST = 8
 
 
 class SecretCases(Bench):

@@ -222,5 +222,14 @@ TEXTS = {
         remedy="Log neither requests nor answers. Turn off the client library's own debug log if "
         "it writes them.",
     ),
+    29: Wording(
+        text="Settings that can't be right are refused when the file is read, by a `ConfigError` "
+        "that shows no value.",
+        reason="`keyhinge config check` is to find what an operator typed wrongly, not the first "
+        "value that is encrypted; and its output ends in the log of a deployment.",
+        remedy="Check in the settings class whatever can be checked without the service, and raise "
+        "`InvalidSettings` with a sentence for each key. The kit tries what `wrong_settings()` "
+        "gives.",
+    ),
 }
 """By the rule's number."""
