@@ -11,7 +11,7 @@ from typing import NamedTuple
 from benchmarks._rivals import Pair
 
 CALLS = 24_000  # of each kind in a round, by all threads together
-ROUNDS = 7
+ROUNDS = 15
 
 
 class Threaded(NamedTuple):
