@@ -68,7 +68,7 @@ def _speed(times: Times, size: str, name: str) -> str:
     if bar is limit:
         return text
     ratios = (bar.encrypt / limit.encrypt, bar.decrypt / limit.decrypt)
-    return f"{text} ({' / '.join(map(short, ratios))})"
+    return f"{text}<br>({' / '.join(map(short, ratios))})"
 
 
 def _targets(found: Found) -> str:
