@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tink import aead
 
 LIMIT = "AES-GCM, ready key"
+BY_HAND = "AES-GCM, an envelope by hand"
 TINK = "tink, AES256_GCM"
 TINK_KMS = "tink, KmsEnvelopeAead"
 FERNET = "Fernet"
@@ -41,6 +42,7 @@ class Pair(NamedTuple):
 def rivals(plaintext: bytes, context: dict[str, str]) -> Iterator[tuple[str, Pair]]:
     """Give what is compared, by name, over one plaintext and one context."""
     yield LIMIT, limit(plaintext)
+    yield BY_HAND, by_hand(plaintext)
     aad = repr(sorted(context.items())).encode()  # made before: tink takes bytes
     aead.register()
     handle = tink.new_keyset_handle(aead.aead_key_templates.AES256_GCM)
@@ -73,6 +75,30 @@ def limit(plaintext: bytes) -> Pair:
         lambda: cipher.encrypt(os.urandom(12), plaintext, b""),
         lambda: cipher.decrypt(nonce, ciphertext, b""),
     )
+
+
+def by_hand(plaintext: bytes) -> Pair:
+    """Give AES-GCM with all that the bytes of an envelope ask for, and nothing around it.
+
+    Header and context are authenticated, header and nonce stand before the ciphertext, and when
+    it is opened they are taken off again. No library in Python can be much faster than this.
+    """
+    cipher = AESGCM(AESGCM.generate_key(256))
+    fixed, context = os.urandom(35), os.urandom(40)
+    header = fixed + os.urandom(150)  # with a wrapped key and its length
+    start = len(header) + 12
+
+    def encrypt() -> bytes:
+        nonce = os.urandom(12)
+        return b"".join((header, nonce, cipher.encrypt(nonce, plaintext, fixed + context)))
+
+    sealed = encrypt()
+
+    def decrypt() -> bytes:
+        body = sealed[start:] if len(sealed) < 8192 else memoryview(sealed)[start:]
+        return cipher.decrypt(sealed[start - 12 : start], body, sealed[:35] + context)
+
+    return Pair(encrypt, decrypt)
 
 
 def _tink(primitive: aead.Aead, plaintext: bytes, aad: bytes) -> Pair:
