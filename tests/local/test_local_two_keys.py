@@ -67,8 +67,3 @@ def envelope(fixed: bytes, wrapped: bytes, nonce: bytes, body: bytes) -> bytes:
     """An envelope ciphertext whose data key is wrapped by `vault`, as `wrapped`."""
     value = b"\xd3KH\x01\x05vault\x00\x06monetr\x011" + wrapped
     return fixed + struct.pack(">H", len(value)) + value + nonce + body
-
-
-# ---- The provider ------------------------------------------------------------------------------
-# PLACE FOR: the same two envelopes through the provider `envelope`, which refuses the second with
-# InvalidCiphertextError, with its caches cold and warm.

@@ -148,7 +148,5 @@ def test_strict_text(text: str) -> None:
         decoder.parse_text(text)
 
 
-# ---- What `envelope` itself writes -------------------------------------------------------------
-# PLACE FOR: values of the provider `envelope`, over `local`, with and without a partition, through
-# `decoder.open_value`; and the provider with the vectors' root key and nonce giving the vectors'
-# bytes.
+# PLACE FOR: the provider with the vectors' root key and nonce gives exactly the vectors' bytes.
+# What it writes otherwise is read by the decoder in test_envelope_decoded.py.
