@@ -52,6 +52,10 @@ class Bench:
         """Give blocks that the settings class refuses; none if it checks nothing itself."""
         return ()
 
+    def other_sections(self) -> Mapping[str, Mapping[str, Any]]:
+        """Give further sections by name, of installed providers: those that yours builds on."""
+        return {}
+
     @pytest.fixture
     def keys(self) -> Iterator[KeyManager]:
         """Open the sections `one`, `twin` (equal settings) and `stranger` (other settings)."""
@@ -76,6 +80,7 @@ class Bench:
 
     def _blocks(self) -> dict[str, Any]:
         return {
+            **self.other_sections(),
             ONE: {"type": PROVIDER, **self.settings()},
             TWIN: {"type": PROVIDER, **self.settings()},
             STRANGER: {"type": PROVIDER, **self.other_settings()},

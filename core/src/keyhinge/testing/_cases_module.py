@@ -80,7 +80,13 @@ class ModuleCases(Bench):
         return {
             "provider": self.provider,
             "names": tuple(self.client_libraries),
-            "config": {"keyManagement": {"provider": "one", "one": self._blocks()["one"]}},
+            "config": {
+                "keyManagement": {
+                    **self.other_sections(),
+                    "provider": ONE,
+                    ONE: self._blocks()[ONE],
+                }
+            },
             "environ": {},
         }
 
