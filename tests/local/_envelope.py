@@ -48,6 +48,23 @@ class Variant:
         return self._class(self._services[settings.service])
 
 
+class Gate:
+    """Holds a key service's answers to one kind of call back until the test lets them go."""
+
+    def __init__(self, kms: Any, call: str) -> None:
+        self._ask, self._call = kms.ask, call
+        self.opened, self.entered = threading.Event(), threading.Semaphore(0)
+        self.after: Callable[[], object] = lambda: None
+        kms.ask = self
+
+    def __call__(self, call: str) -> None:
+        self._ask(call)
+        if call == self._call:
+            self.entered.release()
+            assert self.opened.wait(20)
+            self.after()
+
+
 class Parts(NamedTuple):
     """The parts of a ciphertext; the wrapped key's length follows from it."""
 
