@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from keyhinge import Decrypt, OperationError, Sealed
+from keyhinge import (
+    Decrypt,
+    InvalidCiphertextError,
+    KeyUnavailableError,
+    OperationError,
+    Sealed,
+)
 from keyhinge_local.envelope._cache import Keeping, KeyCache
 from keyhinge_local.envelope._format import Wrapped
 from keyhinge_local.envelope._opening import Opening
@@ -97,6 +103,13 @@ def _proven(
     if isinstance(made, OperationError):
         return made
     proof = proofs[made.lookup]
+    if isinstance(proof, InvalidCiphertextError):
+        # Not as it stands: the value was opened just now, and nothing is wrong with it.
+        msg = (
+            f"a data key, wrapped anew by the section {made.value.section!r}, doesn't open there "
+            "again; its values stay as they are"
+        )
+        return KeyUnavailableError(msg)
     return proof if isinstance(proof, OperationError) else Rewrapped(made, now)
 
 
