@@ -255,6 +255,29 @@ class TestUse:
 TWO_INNER = {"inner": TWO["inner"]}
 
 
+class TestBuildsOn:
+    def test_the_edges(self, make):
+        """Directly, the one that encrypts first; the provider's aliases don't matter."""
+        blocks = {"top": {"over": "outer", "also": ["other", "inner"]}, **TWO, "other": {}}
+        keys = make("top", blocks)
+        assert keys.builds_on() == keys.builds_on("top") == ("outer", "other", "inner")
+        assert keys.builds_on("outer") == ("inner",)
+        assert keys.builds_on("inner") == ()
+        keys.reload()
+        assert keys.builds_on() == ("outer", "other", "inner")
+
+    def test_of_what_cannot_be_used(self, make):
+        """Whoever asks wants to know what to keep: also for sections that are broken now."""
+        broken = {"keyy": "x"}
+        circle = {"a": {"over": "b"}, "b": {"over": "a"}}
+        keys = make("x", {"x": {}, "outer": {"over": "inner"}, "inner": broken, **circle})
+        assert (keys.builds_on("outer"), keys.builds_on("a")) == (("inner",), ("b",))
+        with pytest.raises(ConfigError, match="keyy"):
+            keys.builds_on("inner")
+        with pytest.raises(ConfigError, match="no section 'nowhere'"):
+            keys.builds_on("nowhere")
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         "blocks",

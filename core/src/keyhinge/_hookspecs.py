@@ -215,6 +215,10 @@ class Section(Protocol):
 
         Only during `keyhinge_configure`. Core refuses cycles when the configuration is opened.
 
+        Give such values the key id `SECTION/KEYID`, of the section below and its key, and the
+        version below. Whoever retires a section goes by it, and where a key id doesn't say so,
+        every value counts as needing all the sections that are named here.
+
         Args:
             name: The section that encrypts and decrypts.
             also: Further sections whose values may be decrypted.

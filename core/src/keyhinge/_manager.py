@@ -244,6 +244,21 @@ class BlockingKeyManager:
         label = value if isinstance(value, str) else value.section
         return self._opened().of_value(label).name
 
+    def builds_on(self, section: str | None = None) -> tuple[str, ...]:
+        """Name the sections that a section builds on, as envelope encryption does. No I/O.
+
+        The one that encrypts for it comes first. Sections that these build on in turn aren't named.
+
+        Args:
+            section: The section, which may be one that can't be used; the primary if None.
+
+        Raises:
+            ConfigError: There is no such section, or it can't be configured.
+            ProviderError: Its provider can't be used.
+        """
+        sections = self._opened()
+        return sections.below(sections.primary_name if section is None else section)
+
     def capabilities(self, section: str | None = None) -> Capabilities:
         """Tell what a section can do; the primary if None."""
         return self._section(section).capabilities

@@ -72,6 +72,7 @@ class Sections:
 
     __slots__ = (
         "broken",
+        "builds_on",
         "by_label",
         "closing_order",
         "labels",
@@ -81,12 +82,18 @@ class Sections:
     )
 
     def __init__(
-        self, plan: Plan, opened: Mapping[str, OpenSection], broken: Mapping[str, KeyhingeError]
+        self,
+        plan: Plan,
+        opened: Mapping[str, OpenSection],
+        broken: Mapping[str, KeyhingeError],
+        builds_on: Mapping[str, tuple[str, ...]],
     ) -> None:
         self.names: tuple[str, ...] = tuple(plan.configuration.sections)
         self.primary_name: str = plan.configuration.primary
         self.primary: OpenSection = opened[self.primary_name]
         self.broken = dict(broken)
+        # Of each section that could be configured, also of one that can't be used.
+        self.builds_on = dict(builds_on)
         # Each one comes before those that it builds on.
         self.closing_order: tuple[OpenSection, ...] = tuple(opened.values())
         self.labels = labels_of(plan.configuration)
@@ -107,6 +114,17 @@ class Sections:
         raise ConfigError(
             f"there is no section {name!r}; there are: {known}.{suggest(name, self.names)}"
         )
+
+    def below(self, name: str) -> tuple[str, ...]:
+        """Name the sections that one builds on, directly; also of one that can't be used itself.
+
+        Raises:
+            ConfigError: There is no such section, or it can't be configured.
+            ProviderError: Its provider can't be used.
+        """
+        if name not in self.builds_on:
+            self.named(name)
+        return self.builds_on[name]
 
     def of_value(self, label: str) -> OpenSection:
         """Find the section that a value names.
@@ -197,7 +215,11 @@ def open_sections(plan: Plan, environ: Mapping[str, str]) -> Sections:
             error,
             extra={"event": "keyhinge.section_broken", "section": name},
         )
-    return Sections(plan, opened, broken)
+    builds_on = {
+        name: tuple(dict.fromkeys(each for client in section.clients for each in client.names))
+        for name, section in surroundings.items()
+    }
+    return Sections(plan, opened, broken, builds_on)
 
 
 def _configure(blueprint: Blueprint, section: ConfiguringSection) -> OpenSection:
