@@ -62,6 +62,8 @@ def test_json(moved, run):
             "running": False,
             "empty": False,
             "reason": "",
+            "above": [],
+            "unclear": [],
         }
     ]
     assert run("migrate").code == 0
@@ -93,6 +95,20 @@ def test_an_empty_table_may_be_the_wrong_one(moved, run):
     assert done.code == 4
     assert "right database" in done.err
     assert run("can-retire", "local", "--without-fence", "--allow-empty").code == 0
+
+
+def test_values_that_were_made_with_it(moved, run):
+    """By a section that builds on it, as their key ids say; here one that isn't in the file."""
+    assert run("migrate").code == 0
+    labels = "section = 'data-keys', key_id = 'local/k', version = '1'"
+    moved.sql(f"UPDATE secrets SET {labels}, secret = 'kh1:data-keys:local/k:1:AAAA'")
+    done = run("can-retire", "local", "--without-fence")
+    assert done.code == 5
+    assert "secrets.secret: values of 'data-keys' are made with it, and need it" in done.err
+    assert run("can-retire", "local", "--key", "other", "--without-fence").code == 0
+    done = run("fence", "add", "local")
+    assert (done.code, done.text) == (5, "")
+    assert "'data-keys', which builds on it" in done.err
 
 
 def test_rows_that_cannot_be_read(moved, run):

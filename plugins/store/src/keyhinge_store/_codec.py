@@ -117,6 +117,18 @@ class Codec(Protocol):
             version: Its version; None for any. Values whose version wasn't recorded may be of it.
         """
 
+    def key_begins(
+        self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
+    ) -> sa.ColumnElement[bool]:
+        """Find rows that are, by anything they say, under a label and a key id that begins so.
+
+        Args:
+            table: The table, or what stands for a row of it.
+            label: The name of a section.
+            beginning: How the key id begins; "" for any.
+            last: Only where no slash comes behind the beginning.
+        """
+
     def unsure(self, section: str) -> str:
         """Say why rows don't tell whether they are under a section; "" if they do."""
 

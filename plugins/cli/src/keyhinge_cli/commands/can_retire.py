@@ -44,7 +44,7 @@ def can_retire(
 
     The answer is "no", "none" with the moment that this was so, or "fenced". Only "fenced" lasts:
     the database refuses such values (see `keyhinge fence`). The SECTION needn't be in the
-    configuration any more. Nothing is decrypted.
+    configuration any more. Nothing is decrypted. Values of sections that build on it count, too.
 
     It speaks of live rows. The key is still needed until all backups from before that moment are
     gone.
@@ -100,6 +100,13 @@ def _explain(out: Output, found: Retirement, code: int) -> None:
     for table in found.tables:
         if table.reason:
             out.warn(f"{table.table}: {table.reason}")
+        for name in table.above:
+            out.warn(f"{table.table}: values of {name!r} are made with it, and need it")
+        for name in table.unclear:
+            out.warn(
+                f"{table.table}: values of {name!r}, which builds on it, may need it: their key "
+                "ids don't name the section below"
+            )
         if table.unreadable:
             out.warn(
                 f"{table.table}: there are rows that can't be read, and might be under it; "

@@ -95,6 +95,28 @@ class BytesCodec(NamesSection):
         ]
         return sa.and_(found, sa.or_(*alike))
 
+    def key_begins(
+        self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
+    ) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning, and at the length of the key id in it."""
+        value = table.c[self.value]
+        head, raw = _head(label), beginning.encode("ascii")
+        length = self._length(value, sa.literal(len(head) + 1))
+        behind = len(head) + 3 + len(raw)
+        cut = sa.func.substr(value, len(head) + 3, len(raw), type_=sa.LargeBinary)
+        found = sa.and_(
+            self._begins(table, head),
+            cut == sa.literal(raw, sa.LargeBinary),
+            length >= len(raw),
+        )
+        if last:
+            slash = self._place(
+                sa.literal(b"/", sa.LargeBinary),
+                sa.func.substr(value, behind, type_=sa.LargeBinary),
+            )
+            found = sa.and_(found, sa.or_(slash == 0, slash > length - len(raw)))
+        return found
+
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the beginning up to the ciphertext, by the lengths that are written in it."""
         value = table.c[self.value]
@@ -113,8 +135,7 @@ class BytesCodec(NamesSection):
     def _places(self, value: sa.ColumnElement[Any]) -> tuple[Any, Any]:
         """Give where the version's length stands, and where the version ends."""
         key_id = 6 + self._byte(value, sa.literal(5))
-        length = 256 * self._byte(value, key_id) + self._byte(value, key_id + 1)
-        version = key_id + 2 + length
+        version = key_id + 2 + self._length(value, key_id)
         return version, version + self._byte(value, version)
 
     def _begins(self, table: sa.FromClause, beginning: bytes) -> sa.ColumnElement[bool]:
@@ -124,12 +145,19 @@ class BytesCodec(NamesSection):
     def _byte(self, value: sa.ColumnElement[Any], at: sa.ColumnElement[int]) -> Any:
         """Give one byte as a number: its place in a row of all bytes. 0 behind the end."""
         byte = sa.func.substr(value, at, 1, type_=sa.LargeBinary)
-        everything = sa.literal(_ALL, sa.LargeBinary)
+        return self._place(byte, sa.literal(_ALL, sa.LargeBinary)) - 1
+
+    def _length(self, value: sa.ColumnElement[Any], at: sa.ColumnElement[int]) -> Any:
+        """Give a length of two bytes."""
+        return 256 * self._byte(value, at) + self._byte(value, at + 1)
+
+    def _place(self, part: sa.ColumnElement[Any], data: sa.ColumnElement[Any]) -> Any:
+        """Give where a part stands in bytes, from 1; 0 if it doesn't."""
         if self.dialect == "postgresql":
-            place = sa.func.position(byte.op("IN", return_type=sa.Integer())(everything))
+            place = sa.func.position(part.op("IN", return_type=sa.Integer())(data))
         else:
-            place = sa.func.instr(everything, byte)
-        return sa.type_coerce(place, sa.Integer) - 1
+            place = sa.func.instr(data, part)
+        return sa.type_coerce(place, sa.Integer)
 
 
 def _head(section: str) -> bytes:

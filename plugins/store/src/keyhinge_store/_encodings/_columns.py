@@ -14,6 +14,7 @@ from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
 from keyhinge_store._cells import exact
 from keyhinge_store._codec import UNREADABLE, Labels
 from keyhinge_store._encodings._names_section import NamesSection
+from keyhinge_store._encodings._text_form import without_slash
 
 __all__ = ["ColumnsCodec"]
 
@@ -93,6 +94,17 @@ class ColumnsCodec(NamesSection):
         if version is not None:
             found.append(sa.func.coalesce(self._label(table, 2), "").in_({version, ""}))
         return sa.and_(*found)
+
+    def key_begins(
+        self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
+    ) -> sa.ColumnElement[bool]:
+        """Look at the columns."""
+        key_id = sa.func.coalesce(self._label(table, 1), "")
+        begins = sa.func.substr(key_id, 1, len(beginning)) == beginning
+        found = sa.and_(self.under(table, (label,)), begins)
+        if last:
+            found = sa.and_(found, without_slash(sa.func.substr(key_id, len(beginning) + 1)))
+        return found
 
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the columns with the labels."""

@@ -179,6 +179,12 @@ class MonetrCodec:
             found.append(sa.and_(*parts))
         return sa.or_(sa.false(), *found)
 
+    def key_begins(
+        self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
+    ) -> sa.ColumnElement[bool]:
+        """Find nothing: monetr has no values of sections that build on others."""
+        return sa.false()
+
     def shape_of(self, section: str) -> str:
         """Name the shape of a section's values here; "" if they can't stand here."""
         return dict(self.sections).get(self._name(section), "")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
 from keyhinge_store._codec import Labels
 from keyhinge_store._encodings._names_section import NamesSection
-from keyhinge_store._encodings._text_form import MAGIC, text_at
+from keyhinge_store._encodings._text_form import MAGIC, key_text_begins, text_at, without_slash
 
 __all__ = ["OwnCodec"]
 
@@ -93,6 +93,20 @@ class OwnCodec(NamesSection):
         value = table.c[self.value]
         says_so = [text_at(value, each, key_id, version) for each in labels]
         return sa.or_(sa.and_(*columns), *says_so)
+
+    def key_begins(
+        self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
+    ) -> sa.ColumnElement[bool]:
+        """Look at the columns, and at the value, which may say something else."""
+        key_id = table.c[self.labels[1]]
+        columns = [
+            table.c[self.labels[0]] == label,
+            sa.func.substr(key_id, 1, len(beginning)) == beginning,
+        ]
+        if last:
+            columns.append(without_slash(sa.func.substr(key_id, len(beginning) + 1)))
+        says_so = key_text_begins(table.c[self.value], label, beginning, last=last)
+        return sa.or_(sa.and_(*columns), says_so)
 
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the columns with the labels."""

@@ -12,7 +12,7 @@ from keyhinge import EncryptedValue, InvalidCiphertextError, InvalidPlaintextErr
 from keyhinge_store._cells import exact
 from keyhinge_store._codec import PLAIN, UNREADABLE, Labels, Plain
 from keyhinge_store._encodings._names_section import NamesSection
-from keyhinge_store._encodings._text_form import BASE64, MAGIC, text_at
+from keyhinge_store._encodings._text_form import BASE64, MAGIC, key_text_begins, text_at
 
 __all__ = ["TextCodec"]
 
@@ -105,6 +105,12 @@ class TextCodec(NamesSection):
         """Look at the value's beginning."""
         column = self._column(table)
         return sa.or_(sa.false(), *(text_at(column, each, key_id, version) for each in labels))
+
+    def key_begins(
+        self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
+    ) -> sa.ColumnElement[bool]:
+        """Look at the value's beginning."""
+        return key_text_begins(self._column(table), label, beginning, last=last)
 
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the labels as they stand in the value, by taking the base64 off its end."""

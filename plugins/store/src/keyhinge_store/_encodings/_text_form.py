@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-__all__ = ["BASE64", "MAGIC", "text_at"]
+__all__ = ["BASE64", "MAGIC", "key_text_begins", "text_at", "without_slash"]
 
 MAGIC = "kh1:"
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
@@ -36,6 +36,24 @@ def text_at(
     return sa.or_(
         *(sa.and_(_begins(value, each), _colons(value, each) == 0) for each in beginnings)
     )
+
+
+def key_text_begins(
+    value: sa.ColumnElement[str], label: str, beginning: str, *, last: bool
+) -> sa.ColumnElement[bool]:
+    """Find texts that are under a label and a key id that begins so; see `Codec.key_begins`."""
+    whole = f"{MAGIC}{label}:{beginning}"
+    found = _begins(value, whole)
+    if not last:
+        return found
+    # The base64 may have slashes; the version has none.
+    head = sa.func.rtrim(value, BASE64)
+    return sa.and_(found, without_slash(sa.func.substr(head, len(whole) + 1)))
+
+
+def without_slash(text: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Find texts without a slash."""
+    return sa.func.replace(text, "/", "") == text
 
 
 def _begins(value: sa.ColumnElement[str], beginning: str) -> sa.ColumnElement[bool]:

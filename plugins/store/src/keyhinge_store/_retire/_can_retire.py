@@ -14,12 +14,20 @@ from keyhinge import KeyManager
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Layout
+from keyhinge_store._retire._building import Need
 from keyhinge_store._retire._catalogue import covering, list_fences, objection, on_table
 from keyhinge_store._retire._fence import Fence
 from keyhinge_store._retire._history import is_running, names_seen
 from keyhinge_store._retire._ledger import all_of_others
 from keyhinge_store._retire._question import Question, ask, current_problem, unknown, values_under
-from keyhinge_store._retire._rows import adopting, any_row, any_unreadable, told_apart
+from keyhinge_store._retire._rows import (
+    above,
+    adopting,
+    all_labels,
+    any_row,
+    any_unreadable,
+    told_apart,
+)
 from keyhinge_store._retire._snapshot import snapshot
 from keyhinge_store._runs._transact import moment_of
 from keyhinge_store._stored import Column, Stored, columns_of
@@ -39,6 +47,9 @@ class TableRetirement:
         running: Whether a migration of this column is under way.
         empty: Whether there is no value at all.
         reason: Why it can't be told; "" if it can.
+        above: The sections whose values were found because they were made by a section that
+            builds on it, and their key ids name it.
+        unclear: The same, of sections whose values' key ids don't say what they were made with.
     """
 
     table: str
@@ -48,6 +59,8 @@ class TableRetirement:
     running: bool
     empty: bool
     reason: str = ""
+    above: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
 
     @property
     def is_free(self) -> bool:
@@ -109,6 +122,9 @@ def can_retire(
     All rows count, also those that a mapping's `where` leaves out. Nothing is decrypted, and
     nothing is written. The section needn't be in the configuration any more.
 
+    Values of sections that build on it (`Section.over`) count, where their key ids begin with its
+    name and a slash, or name no section below at all.
+
     Args:
         store: Where the values are: a store, a mapped column, or all mapped columns.
         section: The section; or an alias, which is then meant alone.
@@ -167,17 +183,22 @@ def _judge(
     layout, untold = told_apart(layout, question, on_table(connection, layout, fences))
     there = layout.table.c[layout.value].is_not(None)
     empty = not any_row(connection, layout, there)
+    labels = all_labels(connection, layout)
+    named = above(layout, question, labels, Need.YES)
+    unclear = above(layout, question, labels, Need.UNCLEAR)
     found = any_row(connection, layout, values_under(layout, question))
     impossible = layout.codec.problem_with(question.section) != ""
     covered = covering(connection, layout, question, fences) is not None
     return TableRetirement(
         table=layout.name,
-        found=found,
-        unreadable=any_unreadable(connection, layout),
+        found=found or bool(named or unclear),
+        unreadable=any_unreadable(connection, layout, labels),
         fenced=(covered or impossible) and not untold,
         running=is_running(connection, layout),
         empty=empty,
         reason=reason or ("" if empty else untold) or adopting(layout, keys, question),
+        above=tuple(named),
+        unclear=tuple(unclear),
     )
 
 

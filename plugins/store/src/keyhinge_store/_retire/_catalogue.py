@@ -62,9 +62,7 @@ def _looked_at(connection: sa.Connection, layout: Layout, fence: Fence) -> froze
     """Name the columns that a fence for this layout would look at."""
     if connection.dialect.name == "sqlite":
         return frozenset([layout.value])
-    memory = fence.memory
-    about = Question(memory.section, memory.key_id, memory.version, memory.labels, True)
-    found = visitors.iterate(values_under(layout, about))
+    found = visitors.iterate(values_under(layout, fence.memory.question()))
     return frozenset(str(each.name) for each in found if isinstance(each, sa.Column))
 
 

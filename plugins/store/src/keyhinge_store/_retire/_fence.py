@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from keyhinge_store._encodings import MonetrCodec
 from keyhinge_store._layout import Layout
+from keyhinge_store._retire._building import Way
 from keyhinge_store._retire._question import Question
 
 __all__ = [
@@ -41,6 +43,8 @@ class Memory:
         column: The column with the value, as it was called then.
         encoding: How values stand in it.
         shape: For rows that name no section, what the section's values look like.
+        ways: What is refused of sections that build on it; see `Question`.
+        vague: The same, of values that don't say whether they need it.
     """
 
     section: str
@@ -50,6 +54,20 @@ class Memory:
     column: str
     encoding: str
     shape: str = ""
+    ways: tuple[Way, ...] = ()
+    vague: tuple[Way, ...] = ()
+
+    def question(self) -> Question:
+        """Give the question whose values it refuses."""
+        return Question(
+            self.section,
+            self.key_id,
+            self.version,
+            self.labels,
+            configured=True,
+            ways=self.ways,
+            vague=self.vague,
+        )
 
     def name(self, table: str) -> str:
         """Give the trigger's name: at most 60 bytes, and another one for anything else.
@@ -62,7 +80,9 @@ class Memory:
 
     def text(self) -> str:
         """Write it as ASCII that may stand in a comment of SQL."""
-        found = {"format": _FORMAT, **attrs.asdict(self)}
+        # Those that are empty aren't written: there were none when the first fences were made.
+        given = {name: value for name, value in attrs.asdict(self).items() if value != ()}
+        found = {"format": _FORMAT, **given}
         # A key id may have "*/", which would end a comment.
         return json.dumps(found, sort_keys=True).replace("/", "\\u002f")
 
@@ -117,6 +137,8 @@ def memory_for(layout: Layout, question: Question) -> Memory:
         column=layout.value,
         encoding=layout.codec.encoding,
         shape=shape_in(layout, question.section),
+        ways=question.ways,
+        vague=question.vague,
     )
 
 
@@ -128,11 +150,15 @@ def read_memory(name: str, text: str) -> Memory | None:
         return None
     if not _NAME.fullmatch(name) or not isinstance(found, dict):
         return None
-    if found.pop("format", None) != _FORMAT or set(found) != {
-        field.name for field in attrs.fields(Memory)
-    }:
+    ways, vague = (_pairs(found.pop(name, ())) for name in ("ways", "vague"))
+    names = {field.name for field in attrs.fields(Memory)} - {"ways", "vague"}
+    if found.pop("format", None) != _FORMAT or set(found) != names:
         return None
-    return Memory(**{**found, "labels": tuple(found["labels"])})
+    return Memory(**{**found, "labels": tuple(found["labels"]), "ways": ways, "vague": vague})
+
+
+def _pairs(found: Iterable[Sequence[str]]) -> tuple[Way, ...]:
+    return tuple((label, beginning) for label, beginning in found)
 
 
 def is_fence(trigger: str) -> bool:
@@ -154,6 +180,8 @@ def covers(fence: Fence, layout: Layout, question: Question) -> bool:
         and memory.encoding == layout.codec.encoding
         and memory.shape == shape_in(layout, question.section)
         and set(question.labels) <= set(memory.labels)
+        and set(question.ways) <= set(memory.ways)
+        and set(question.vague) <= set(memory.vague)
         and memory.key_id in (None, question.key_id)
         and memory.version in (None, question.version)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from keyhinge import KeyManager
@@ -77,16 +79,26 @@ def refuse_found(question: Question, found: Retirement) -> None:
         FenceError: There are such rows.
     """
     tables = [table.table for table in found.tables if table.found]
+    names = {name for table in found.tables for name in (*table.above, *table.unclear)}
     if tables:
-        raise in_the_way(question, ", ".join(tables))
+        raise in_the_way(question, ", ".join(tables), sorted(names))
 
 
-def in_the_way(question: Question, table: str) -> FenceError:
-    """Make the error for a fence that a row is in the way of."""
+def in_the_way(question: Question, table: str, above: Sequence[str] = ()) -> FenceError:
+    """Make the error for a fence that a row is in the way of.
+
+    Args:
+        question: What is to be refused.
+        table: Where the row is.
+        above: The sections of values that were made by one that builds on it.
+    """
     msg = (
         f"there are still values under {question} in {table}, and a fence would refuse every "
         "change of their rows. Migrate them first"
     )
+    if above:
+        names = ", ".join(map(repr, above))
+        msg += f"; those of {names}, which builds on it, may be rewrapped over another section"
     return FenceError(msg)
 
 

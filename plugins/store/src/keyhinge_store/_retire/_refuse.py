@@ -8,7 +8,7 @@ from keyhinge import KeyRef
 from keyhinge_store._errors import FencedError
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire._catalogue import list_fences, on_table
-from keyhinge_store._retire._fence import shape_in
+from keyhinge_store._retire._fence import Memory, shape_in
 
 __all__ = ["refuse_fenced"]
 
@@ -28,14 +28,24 @@ def refuse_fenced(
     Raises:
         FencedError: There is such a fence.
     """
-    shape = shape_in(layout, section)
     for fence in on_table(connection, layout, list_fences(connection)):
         memory = fence.memory
-        same = memory.shape == shape if memory.shape else section in memory.labels
-        if not same or memory.encoding != layout.codec.encoding:
+        if memory.encoding != layout.codec.encoding:
             continue
         if layout.value not in fence.columns | {memory.column}:
             continue
-        key_id, version = (None, None) if key is None else (key.key_id, key.version)
-        if memory.key_id in (None, key_id) and memory.version in (None, version):
+        if _is_refused(memory, layout, section, key):
             raise FencedError.at(fence.section, fence.table)
+
+
+def _is_refused(memory: Memory, layout: Layout, section: str, key: KeyRef | None) -> bool:
+    key_id, version = (None, None) if key is None else (key.key_id, key.version)
+    if memory.version not in (None, version):
+        return False
+    shape = shape_in(layout, section)
+    if memory.shape == shape if memory.shape else section in memory.labels:
+        return memory.key_id in (None, key_id)
+    # A section that builds on what is fenced off: its key id names the key below.
+    ways = [way for label, way in memory.ways if label == section]
+    below = [key_id[len(way) :] for way in ways if key_id and key_id.startswith(way)]
+    return any(memory.key_id in (None, each) for each in below)

@@ -9,13 +9,14 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge import EncryptedValue, InvalidCiphertextError, KeyManager
-from keyhinge_store._codec import PLAIN, UNREADABLE
+from keyhinge_store._codec import PLAIN, UNREADABLE, Labels
 from keyhinge_store._encodings import MonetrCodec, TextCodec
 from keyhinge_store._layout import Layout
+from keyhinge_store._retire._building import Need
 from keyhinge_store._retire._fence import Fence
 from keyhinge_store._retire._question import Question
 
-__all__ = ["adopting", "any_row", "any_unreadable", "told_apart"]
+__all__ = ["above", "adopting", "all_labels", "any_row", "any_unreadable", "told_apart"]
 
 # More different keys and versions than this can't be meant: something is wrong with the rows.
 _MAX_LABELS = 10_000
@@ -27,15 +28,41 @@ def any_row(connection: sa.Connection, layout: Layout, condition: sa.ColumnEleme
     return connection.execute(first).first() is not None
 
 
-def any_unreadable(connection: sa.Connection, layout: Layout) -> bool:
-    """Tell whether there is a value that doesn't say by which section, key and version it is."""
+def all_labels(connection: sa.Connection, layout: Layout) -> list[Labels]:
+    """Give all different labels of a column's values, whatever `where` says; but not too many."""
     table, codec = layout.table, layout.codec
     there = table.c[layout.value].is_not(None)
-    if any_row(connection, layout, sa.and_(there, codec.contradicts(table))):
-        return True
     groups = sa.select(*codec.groups(table)).where(there).distinct().limit(_MAX_LABELS)
-    labels = [codec.labels_of(tuple(group)) for group in connection.execute(groups)]
+    return [codec.labels_of(tuple(group)) for group in connection.execute(groups)]
+
+
+def any_unreadable(connection: sa.Connection, layout: Layout, labels: Sequence[Labels]) -> bool:
+    """Tell whether there is a value that doesn't say by which section, key and version it is.
+
+    Args:
+        connection: Where the table is.
+        layout: The table and column.
+        labels: What `all_labels` gave.
+    """
+    there = layout.table.c[layout.value].is_not(None)
+    if any_row(connection, layout, sa.and_(there, layout.codec.contradicts(layout.table))):
+        return True
     return len(labels) == _MAX_LABELS or not all(_is_readable(layout, each) for each in labels)
+
+
+def above(layout: Layout, question: Question, labels: Sequence[Labels], need: Need) -> list[str]:
+    """Name the sections in values that build on what a question is about, and need it.
+
+    Args:
+        layout: The table and column.
+        question: What is asked.
+        labels: What `all_labels` gave.
+        need: Those that need it, or those of which that isn't clear.
+    """
+    if isinstance(layout.codec, MonetrCodec):
+        return []  # it has no such values, and its labels may be several sections'
+    found = (label for label in labels if label[0] not in (PLAIN, UNREADABLE))
+    return sorted({label[0] for label in found if question.need(label) is need})
 
 
 def _is_readable(layout: Layout, labels: Sequence[Any]) -> bool:
