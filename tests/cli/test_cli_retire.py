@@ -64,6 +64,7 @@ def test_json(moved, run):
             "reason": "",
             "above": [],
             "unclear": [],
+            "broken": [],
         }
     ]
     assert run("migrate").code == 0
@@ -130,6 +131,22 @@ def test_a_fence_is_shown_and_removed(moved, run):
     assert run("fence", "remove", "local", "--version", "1.old").code == 0
     assert run("fence", "remove", "local", "--version", "1.old").code == 4
     assert moved.sql("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'") == [(0,)]
+
+
+def test_a_fence_that_was_changed_is_told(moved, run):
+    assert run("migrate").code == 0
+    assert run("fence", "add", "local").code == 0
+    [(name, sql)] = moved.sql("SELECT name, sql FROM sqlite_master WHERE name LIKE '%_insert'")
+    moved.sql(f"DROP TRIGGER {name}")
+    moved.sql(sql[: sql.index("WHEN ")] + "WHEN false\n" + sql[sql.index("BEGIN SELECT") :])
+    done = run("fence", "show")
+    assert "  changed  " in done.text
+    assert "another condition" in done.err
+    done = run("can-retire", "local")
+    assert done.code == 5
+    assert f"the fence {name.removesuffix('_insert')} doesn't count" in done.err
+    assert run("fence", "add", "local").code == 0
+    assert run("can-retire", "local").code == 0
 
 
 def test_what_sql_prints(moved, run):

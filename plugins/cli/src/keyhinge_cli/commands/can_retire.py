@@ -107,6 +107,11 @@ def _explain(out: Output, found: Retirement, code: int) -> None:
                 f"{table.table}: values of {name!r}, which builds on it, may need it: their key "
                 "ids don't name the section below"
             )
+        for trigger in table.broken:
+            out.warn(
+                f"{table.table}: the fence {trigger} doesn't count: it is disabled, or not as "
+                "`keyhinge fence add` makes it"
+            )
         if table.unreadable:
             out.warn(
                 f"{table.table}: there are rows that can't be read, and might be under it; "

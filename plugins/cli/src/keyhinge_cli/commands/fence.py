@@ -116,6 +116,11 @@ def show(invocation: Invocation, section: str | None) -> None:
             "a fence is disabled, or doesn't see all rows of its table; `keyhinge fence add` makes "
             "it anew"
         )
+    if any(each.intact is False for each in wanted):
+        out.warn(
+            "a fence has another condition than `keyhinge fence add` gives it, so it may let "
+            "values pass; `keyhinge fence add` makes it anew"
+        )
 
 
 def _print(invocation: Invocation, section: str, how: dict[str, Any], *, remove: bool) -> None:
@@ -144,6 +149,12 @@ def _line(each: Fence) -> list[str]:
         each.section,
         "all" if each.key_id is None else each.key_id,
         "all" if each.version is None else each.version,
-        "on" if each.enabled else "off",
+        _state(each),
         each.trigger,
     ]
+
+
+def _state(each: Fence) -> str:
+    if not each.enabled:
+        return "off"
+    return "changed" if each.intact is False else "on"

@@ -15,7 +15,13 @@ from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire._building import Need
-from keyhinge_store._retire._catalogue import covering, list_fences, objection, on_table
+from keyhinge_store._retire._catalogue import (
+    covering,
+    list_fences,
+    objection,
+    on_table,
+    saying_so,
+)
 from keyhinge_store._retire._fence import Fence
 from keyhinge_store._retire._history import is_running, names_seen
 from keyhinge_store._retire._ledger import all_of_others
@@ -50,6 +56,8 @@ class TableRetirement:
         above: The sections whose values were found because they were made by a section that
             builds on it, and their key ids name it.
         unclear: The same, of sections whose values' key ids don't say what they were made with.
+        broken: The triggers of fences that don't refuse what they say: they are disabled, or
+            have another condition than the one they are made with.
     """
 
     table: str
@@ -61,6 +69,7 @@ class TableRetirement:
     reason: str = ""
     above: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
     @property
     def is_free(self) -> bool:
@@ -189,6 +198,7 @@ def _judge(
     found = any_row(connection, layout, values_under(layout, question))
     impossible = layout.codec.problem_with(question.section) != ""
     covered = covering(connection, layout, question, fences) is not None
+    said = [] if covered else saying_so(connection, layout, question, fences)
     return TableRetirement(
         table=layout.name,
         found=found or bool(named or unclear),
@@ -199,6 +209,7 @@ def _judge(
         reason=reason or ("" if empty else untold) or adopting(layout, keys, question),
         above=tuple(named),
         unclear=tuple(unclear),
+        broken=tuple(each.trigger for each in said),
     )
 
 

@@ -5,25 +5,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
-from sqlalchemy.sql import visitors
 
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire import _fence_postgresql as postgresql
 from keyhinge_store._retire import _fence_sqlite as sqlite
 from keyhinge_store._retire._fence import Fence, covers
-from keyhinge_store._retire._question import Question, values_under
+from keyhinge_store._retire._intact import is_intact
+from keyhinge_store._retire._question import Question
 
-__all__ = ["NEW", "covering", "list_fences", "objection", "on_table", "place_of"]
+__all__ = [
+    "covering",
+    "is_for",
+    "list_fences",
+    "objection",
+    "on_table",
+    "place_of",
+    "saying_so",
+]
 
-NEW = "new"
-"""What triggers call the row that is written."""
+
+def list_fences(connection: sa.Connection, layouts: Sequence[Layout] = ()) -> list[Fence]:
+    """Find all fences of a database.
+
+    Args:
+        connection: Where it is.
+        layouts: The tables and columns that are mapped. Of fences on them it is looked whether
+            they are intact.
+    """
+    dialect = connection.dialect.name
+    found = sqlite.listed(connection) if dialect == "sqlite" else postgresql.listed(connection)
+    for layout in layouts:
+        place = place_of(connection, layout)
+        found = [
+            attrs.evolve(each, intact=bool(each.intact) or is_intact(dialect, layout, each))
+            if each.place == place and is_for(each, layout)
+            else each
+            for each in found
+        ]
+    return found
 
 
-def list_fences(connection: sa.Connection) -> list[Fence]:
-    """Find all fences of a database."""
-    listed = sqlite.listed if connection.dialect.name == "sqlite" else postgresql.listed
-    return listed(connection)
+def is_for(fence: Fence, layout: Layout) -> bool:
+    """Tell whether a fence on a table is for one of its columns."""
+    of_column = layout.value in fence.columns | {fence.memory.column}
+    return of_column and fence.memory.encoding == layout.codec.encoding
 
 
 def place_of(connection: sa.Connection, layout: Layout) -> Any:
@@ -48,22 +75,20 @@ def covering(
         connection: Where the table is.
         layout: The table and column.
         question: What is asked.
-        fences: Those of the database.
+        fences: Those of the database; see `list_fences`.
     """
-    for fence in on_table(connection, layout, fences):
-        if fence.columns == _looked_at(connection, layout, fence) and covers(
-            fence, layout, question
-        ):
+    for fence in saying_so(connection, layout, question, fences):
+        if fence.enabled and is_intact(connection.dialect.name, layout, fence):
             return fence
     return None
 
 
-def _looked_at(connection: sa.Connection, layout: Layout, fence: Fence) -> frozenset[str]:
-    """Name the columns that a fence for this layout would look at."""
-    if connection.dialect.name == "sqlite":
-        return frozenset([layout.value])
-    found = visitors.iterate(values_under(layout, fence.memory.question()))
-    return frozenset(str(each.name) for each in found if isinstance(each, sa.Column))
+def saying_so(
+    connection: sa.Connection, layout: Layout, question: Question, fences: Sequence[Fence]
+) -> list[Fence]:
+    """Find the fences that say that they refuse all that; also what is no more than a name."""
+    there = [each for each in on_table(connection, layout, fences) if is_for(each, layout)]
+    return [fence for fence in there if covers(fence, layout, question)]
 
 
 def objection(connection: sa.Connection, layout: Layout, *, fencing: bool) -> str:

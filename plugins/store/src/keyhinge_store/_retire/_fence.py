@@ -99,6 +99,8 @@ class Fence:
         version: Its version; None for all.
         enabled: Whether the database calls it for every row that is written.
         trigger: Its name.
+        intact: Whether it refuses what a fence that is made now would; None if its table and
+            column aren't mapped, so that nobody knows.
     """
 
     table: str
@@ -108,16 +110,19 @@ class Fence:
     version: str | None
     enabled: bool
     trigger: str
+    intact: bool | None = None
 
     memory: Memory = attrs.field(repr=False, kw_only=True)
     place: Any = attrs.field(repr=False, kw_only=True)
     """What identifies the table: a number in PostgreSQL, schema and name in SQLite."""
     columns: frozenset[str] = attrs.field(repr=False, kw_only=True)
     """The columns that it looks at, as they are called now."""
+    definitions: tuple[str, ...] = attrs.field(repr=False, kw_only=True)
+    """The statements that made its triggers, as the database gives them back."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as plain types, for JSON."""
-        names = ("table", "column", "section", "key_id", "version", "enabled", "trigger")
+        names = ("table", "column", "section", "key_id", "version", "enabled", "intact", "trigger")
         return {name: getattr(self, name) for name in names}
 
 
@@ -169,6 +174,8 @@ def is_fence(trigger: str) -> bool:
 def covers(fence: Fence, layout: Layout, question: Question) -> bool:
     """Tell whether a fence, by what it says, refuses everything that a question is about.
 
+    Whether it does what it says is another matter: see `Fence.enabled` and `Fence.intact`.
+
     Args:
         fence: A fence on this column.
         layout: The table and column.
@@ -176,8 +183,7 @@ def covers(fence: Fence, layout: Layout, question: Question) -> bool:
     """
     memory = fence.memory
     return (
-        fence.enabled
-        and memory.encoding == layout.codec.encoding
+        memory.encoding == layout.codec.encoding
         and memory.shape == shape_in(layout, question.section)
         and set(question.labels) <= set(memory.labels)
         and set(question.ways) <= set(memory.ways)

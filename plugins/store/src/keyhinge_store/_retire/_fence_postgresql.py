@@ -39,7 +39,8 @@ _TYPE = 1 + 4 + 16
 # table has a copy of the trigger on each partition, and each could be disabled alone.
 _LIST = sa.text(
     f"""
-    SELECT t.tgname::text AS name, t.tgargs, c.oid AS place, c.relname::text AS table_name,
+    SELECT t.tgname::text AS name, t.tgargs, pg_get_triggerdef(t.oid) AS definition,
+        c.oid AS place, c.relname::text AS table_name,
         n.nspname::text AS schema_name, pg_table_is_visible(c.oid) AS is_visible,
         t.tgenabled::text IN ('O', 'A') AND t.tgtype = {_TYPE} AND t.tgattr::text = ''
             AND p.prosrc = :body
@@ -123,6 +124,7 @@ def _fence(row: Any, memory: Memory) -> Fence:
         memory=memory,
         place=row.place,
         columns=frozenset(row.columns),
+        definitions=(row.definition,),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,7 +43,8 @@ def listed(connection: sa.Connection) -> list[Fence]:
                 continue
             both = other in made and _memory(made[other]) == memory
             both = both and row.tbl_name == made[other].tbl_name
-            found.append(_fence(schema, row, stem, memory, enabled=both))
+            parts = (row, made[other]) if both else (row,)
+            found.append(_fence(schema, parts, stem, memory, enabled=both))
     return found
 
 
@@ -51,7 +53,8 @@ def _memory(row: Any) -> Memory | None:
     return None if comment is None else read_memory(row.name, comment[1])
 
 
-def _fence(schema: str, row: Any, stem: str, memory: Memory, *, enabled: bool) -> Fence:
+def _fence(schema: str, parts: Sequence[Any], stem: str, memory: Memory, *, enabled: bool) -> Fence:
+    row = parts[0]
     return Fence(
         row.tbl_name if schema == "main" else f"{schema}.{row.tbl_name}",
         memory.column,
@@ -63,6 +66,7 @@ def _fence(schema: str, row: Any, stem: str, memory: Memory, *, enabled: bool) -
         memory=memory,
         place=(schema.lower(), row.tbl_name.lower()),
         columns=frozenset([memory.column]),
+        definitions=tuple(each.sql for each in parts),
     )
 
 

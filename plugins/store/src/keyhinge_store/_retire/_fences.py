@@ -43,11 +43,14 @@ def fences(store: Stored) -> tuple[Fence, ...]:
     Raises:
         DatabaseError: The database failed.
     """
-    columns_of(store)[0].run(lambda _: None)  # a missing database is told as such
+    for column in columns_of(store):
+        column.run(lambda _: None)  # a missing database or table is told as such
+
+    layouts = in_order(store, store.keys)
 
     def look() -> list[Fence]:
         with snapshot(store.engine) as connection:
-            return list_fences(connection)
+            return list_fences(connection, layouts)
 
     return tuple(guarded(look))
 
@@ -204,6 +207,6 @@ def _is_for(fence: Fence, question: Question) -> bool:
 
 def _covering(engine: sa.Engine, layouts: Sequence[Layout], question: Question) -> list[Fence]:
     with snapshot(engine) as connection:
-        there = list_fences(connection)
+        there = list_fences(connection, layouts)
         found = [covering(connection, layout, question, there) for layout in layouts]
     return [fence for fence in found if fence is not None]

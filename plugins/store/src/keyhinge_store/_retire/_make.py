@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from keyhinge_store._layout import Layout
 from keyhinge_store._retire import _fence_postgresql as postgresql
 from keyhinge_store._retire import _fence_sqlite as sqlite
-from keyhinge_store._retire._catalogue import NEW, on_table
+from keyhinge_store._retire._catalogue import on_table
 from keyhinge_store._retire._fence import Fence, memory_for
 from keyhinge_store._retire._fenceable import in_the_way
+from keyhinge_store._retire._intact import NEW
 from keyhinge_store._retire._question import Question, values_under
 from keyhinge_store._retire._rows import any_row
 from keyhinge_store._written import run_written

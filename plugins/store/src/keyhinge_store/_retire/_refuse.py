@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from keyhinge import KeyRef
 from keyhinge_store._errors import FencedError
 from keyhinge_store._layout import Layout
-from keyhinge_store._retire._catalogue import list_fences, on_table
+from keyhinge_store._retire._catalogue import is_for, list_fences, on_table
 from keyhinge_store._retire._fence import Memory, shape_in
 
 __all__ = ["refuse_fenced"]
@@ -29,12 +29,7 @@ def refuse_fenced(
         FencedError: There is such a fence.
     """
     for fence in on_table(connection, layout, list_fences(connection)):
-        memory = fence.memory
-        if memory.encoding != layout.codec.encoding:
-            continue
-        if layout.value not in fence.columns | {memory.column}:
-            continue
-        if _is_refused(memory, layout, section, key):
+        if is_for(fence, layout) and _is_refused(fence.memory, layout, section, key):
             raise FencedError.at(fence.section, fence.table)
 
 
