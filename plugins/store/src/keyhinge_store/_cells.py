@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from keyhinge import InvalidCiphertextError
 
-__all__ = ["Cell", "Kind", "exact", "in_json", "render_context"]
+__all__ = ["Cell", "Kind", "exact", "in_json", "no_text", "render_context", "said"]
 
 Kind = Literal["text", "integer", "uuid", "bytes", "other"]
 
@@ -64,6 +64,24 @@ def exact(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[str]:
     if dialect == "postgresql":
         return sa.collate(sa.cast(column, sa.Text), "C")
     return sa.collate(column, "BINARY")
+
+
+def said(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[str]:
+    """Compare a column of text by what it says, also where that isn't text.
+
+    SQLite keeps bytes in a column of text as they are, and bytes are equal to no text. No index
+    serves for this.
+    """
+    if dialect == "sqlite":
+        column = sa.cast(column, sa.Text)
+    return exact(column, dialect)
+
+
+def no_text(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[bool]:
+    """Find rows in which a column of text holds something else, as SQLite lets it."""
+    if dialect != "sqlite":
+        return sa.false()
+    return sa.and_(column.is_not(None), sa.func.typeof(column) != "text")
 
 
 _JSON: Mapping[type, Callable[[Any], Any]] = {uuid.UUID: str, bytes: bytes.hex}

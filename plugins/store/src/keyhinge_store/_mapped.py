@@ -19,6 +19,7 @@ from keyhinge_store._book import as_bytes
 from keyhinge_store._cells import render_context
 from keyhinge_store._codec import PLAIN
 from keyhinge_store._database import make_engine, parse_url, require_file
+from keyhinge_store._encodings import TextCodec
 from keyhinge_store._errors import (
     DatabaseError,
     DuplicateSecretError,
@@ -210,7 +211,11 @@ class MappedColumn(OwnsEngine):
                 connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
             hold_writers(connection, [layout.table])
             value = layout.table.c[layout.value]
-            plain = sa.and_(value.is_not(None), layout.codec.under(layout.table, [PLAIN]))
+            plain = layout.codec.under(layout.table, [PLAIN])
+            if isinstance(layout.codec, TextCodec):
+                # Bytes, which SQLite keeps there, can't be read, and may well be a plaintext.
+                plain = sa.or_(plain, layout.codec.no_text(layout.table))
+            plain = sa.and_(value.is_not(None), plain)
             left = connection.execute(sa.select(sa.literal(1)).where(plain).limit(1)).first()
             if left is None and not pin.is_adopted:
                 write_adopted(connection, pin)
@@ -218,8 +223,8 @@ class MappedColumn(OwnsEngine):
 
         if not self.run(finish):
             msg = (
-                f"there are still plaintexts in {layout.name}; migrate them first. Rows that the "
-                "mapping's `where` leaves out count, too"
+                f"there are still plaintexts in {layout.name}, or values that aren't text; migrate "
+                "them first. Rows that the mapping's `where` leaves out count, too"
             )
             raise StoreError(msg)
         self.refresh()

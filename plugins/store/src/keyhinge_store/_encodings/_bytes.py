@@ -78,14 +78,16 @@ class BytesCodec(NamesSection):
         version: str | None = None,
     ) -> sa.ColumnElement[bool]:
         """Look at the value's beginning, in which each length is written."""
+        value = self._said(table)
         if key_id is not None:
             versions = [None] if version is None else sorted({version, ""})
             heads = [_head(each) + _key(key_id, v) for each in labels for v in versions]
-            return sa.or_(sa.false(), *(self._begins(table, head) for head in heads))
-        found = self.under(table, labels)
+            return sa.or_(sa.false(), *(_begins(value, head) for head in heads))
+        found = sa.or_(
+            sa.false(), *(_begins(value, _head(each)) for each in labels if each.isascii())
+        )
         if version is None:
             return found
-        value = table.c[self.value]
         place, _ = self._places(value)
         cuts = [_short(each) for each in sorted({version, ""})]
         alike = [
@@ -99,13 +101,13 @@ class BytesCodec(NamesSection):
         self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
     ) -> sa.ColumnElement[bool]:
         """Look at the value's beginning, and at the length of the key id in it."""
-        value = table.c[self.value]
+        value = self._said(table)
         head, raw = _head(label), beginning.encode("ascii")
         length = self._length(value, sa.literal(len(head) + 1))
         behind = len(head) + 3 + len(raw)
         cut = sa.func.substr(value, len(head) + 3, len(raw), type_=sa.LargeBinary)
         found = sa.and_(
-            self._begins(table, head),
+            _begins(value, head),
             cut == sa.literal(raw, sa.LargeBinary),
             length >= len(raw),
         )
@@ -139,8 +141,12 @@ class BytesCodec(NamesSection):
         return version, version + self._byte(value, version)
 
     def _begins(self, table: sa.FromClause, beginning: bytes) -> sa.ColumnElement[bool]:
-        cut = sa.func.substr(table.c[self.value], 1, len(beginning), type_=sa.LargeBinary)
-        return cut == sa.literal(beginning, sa.LargeBinary)
+        return _begins(table.c[self.value], beginning)
+
+    def _said(self, table: sa.FromClause) -> sa.ColumnElement[Any]:
+        """Give the value as bytes: SQLite keeps text, too, and it is equal to no bytes."""
+        value = table.c[self.value]
+        return sa.cast(value, sa.LargeBinary) if self.dialect == "sqlite" else value
 
     def _byte(self, value: sa.ColumnElement[Any], at: sa.ColumnElement[int]) -> Any:
         """Give one byte as a number: its place in a row of all bytes. 0 behind the end."""
@@ -158,6 +164,11 @@ class BytesCodec(NamesSection):
         else:
             place = sa.func.instr(data, part)
         return sa.type_coerce(place, sa.Integer)
+
+
+def _begins(value: sa.ColumnElement[Any], beginning: bytes) -> sa.ColumnElement[bool]:
+    cut = sa.func.substr(value, 1, len(beginning), type_=sa.LargeBinary)
+    return cut == sa.literal(beginning, sa.LargeBinary)
 
 
 def _head(section: str) -> bytes:

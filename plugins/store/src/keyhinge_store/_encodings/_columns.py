@@ -11,7 +11,7 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
-from keyhinge_store._cells import exact
+from keyhinge_store._cells import exact, said
 from keyhinge_store._codec import UNREADABLE, Labels
 from keyhinge_store._encodings._names_section import NamesSection
 from keyhinge_store._encodings._text_form import without_slash
@@ -88,20 +88,21 @@ class ColumnsCodec(NamesSection):
         version: str | None = None,
     ) -> sa.ColumnElement[bool]:
         """Look at the columns."""
-        found = [self.under(table, labels)]
+        section, its_key, its_version = (self._said(table, index) for index in range(3))
+        found: list[sa.ColumnElement[bool]] = [section.in_(list(labels))]
         if key_id is not None:
-            found.append(sa.func.coalesce(self._label(table, 1), "") == key_id)
+            found.append(its_key == key_id)
         if version is not None:
-            found.append(sa.func.coalesce(self._label(table, 2), "").in_({version, ""}))
+            found.append(its_version.in_(sorted({version, ""})))
         return sa.and_(*found)
 
     def key_begins(
         self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
     ) -> sa.ColumnElement[bool]:
         """Look at the columns."""
-        key_id = sa.func.coalesce(self._label(table, 1), "")
+        key_id = self._said(table, 1)
         begins = sa.func.substr(key_id, 1, len(beginning)) == beginning
-        found = sa.and_(self.under(table, (label,)), begins)
+        found = sa.and_(self._said(table, 0) == label, begins)
         if last:
             found = sa.and_(found, without_slash(sa.func.substr(key_id, len(beginning) + 1)))
         return found
@@ -111,12 +112,17 @@ class ColumnsCodec(NamesSection):
         return tuple(self._label(table, index) for index in range(3))
 
     def labels_of(self, group: Sequence[Any]) -> Labels:
-        """Give what stands in the columns."""
+        """Give what stands in the columns, if it is text; SQLite lets it be bytes."""
         section, key_id, version = group
+        if not all(each is None or isinstance(each, str) for each in group):
+            return UNREADABLE, "", ""
         return section or UNREADABLE, key_id or "", version or ""
 
     def _label(self, table: sa.FromClause, index: int) -> sa.ColumnElement[str]:
         return exact(table.c[self.labels[index]], self.dialect)
+
+    def _said(self, table: sa.FromClause, index: int) -> sa.ColumnElement[str]:
+        return sa.func.coalesce(said(table.c[self.labels[index]], self.dialect), "")
 
     def _ciphertext(self, data: Any) -> bytes:
         if self.binary and isinstance(data, (bytes, memoryview)):

@@ -20,7 +20,7 @@ from keyhinge import (
     OperationError,
     SectionNotConfiguredError,
 )
-from keyhinge_store._cells import exact
+from keyhinge_store._cells import no_text, said
 from keyhinge_store._codec import OR, UNREADABLE, Labels
 
 if TYPE_CHECKING:
@@ -221,14 +221,17 @@ class MonetrCodec:
         return OR.join(names) or f"({shape})", key_id or "", number or ""
 
     def contradicts(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        """Find rows with a key that hold neither Transit's text nor hexadecimal digits."""
+        """Find rows with a key that hold neither Transit's text nor hex, or no text at all."""
         value = self._column(table)
         no_hex = sa.or_(
             sa.func.ltrim(value, "0123456789abcdef") != "",
             sa.func.length(value) % 2 == 1,
             value == "",
         )
-        wrong = sa.and_(self._is(table, "aws"), no_hex)
+        wrong = sa.or_(
+            sa.and_(self._is(table, "aws"), no_hex),
+            *(no_text(table.c[name], self.dialect) for name in (self.value, self.key_id)),
+        )
         return wrong if self.version is None else sa.or_(wrong, table.c[self.version].is_not(None))
 
     def for_keys(self, keys: KeyManager, order: Sequence[str] = ()) -> MonetrCodec:
@@ -257,10 +260,10 @@ class MonetrCodec:
         raise SectionNotConfiguredError(msg)
 
     def _column(self, table: sa.FromClause) -> sa.ColumnElement[str]:
-        return exact(table.c[self.value], self.dialect)
+        return said(table.c[self.value], self.dialect)
 
     def _key(self, table: sa.FromClause) -> sa.ColumnElement[str]:
-        return exact(table.c[self.key_id], self.dialect)
+        return said(table.c[self.key_id], self.dialect)
 
     def _begins(self, table: sa.FromClause, beginning: str) -> sa.ColumnElement[bool]:
         return sa.func.substr(self._column(table), 1, len(beginning)) == beginning

@@ -85,12 +85,12 @@ class OwnCodec(NamesSection):
         version: str | None = None,
     ) -> sa.ColumnElement[bool]:
         """Look at the columns, and at the value, which may say something else."""
-        columns: list[sa.ColumnElement[bool]] = [table.c[self.labels[0]].in_(labels)]
+        section, its_key, its_version, value = (self._said(table, name) for name in self.columns)
+        columns: list[sa.ColumnElement[bool]] = [section.in_(labels)]
         if key_id is not None:
-            columns.append(table.c[self.labels[1]] == key_id)
+            columns.append(its_key == key_id)
         if version is not None:
-            columns.append(table.c[self.labels[2]].in_({version, ""}))
-        value = table.c[self.value]
+            columns.append(its_version.in_(sorted({version, ""})))
         says_so = [text_at(value, each, key_id, version) for each in labels]
         return sa.or_(sa.and_(*columns), *says_so)
 
@@ -98,14 +98,14 @@ class OwnCodec(NamesSection):
         self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
     ) -> sa.ColumnElement[bool]:
         """Look at the columns, and at the value, which may say something else."""
-        key_id = table.c[self.labels[1]]
+        section, key_id, _, value = (self._said(table, name) for name in self.columns)
         columns = [
-            table.c[self.labels[0]] == label,
+            section == label,
             sa.func.substr(key_id, 1, len(beginning)) == beginning,
         ]
         if last:
             columns.append(without_slash(sa.func.substr(key_id, len(beginning) + 1)))
-        says_so = key_text_begins(table.c[self.value], label, beginning, last=last)
+        says_so = key_text_begins(value, label, beginning, last=last)
         return sa.or_(sa.and_(*columns), says_so)
 
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
@@ -124,6 +124,10 @@ class OwnCodec(NamesSection):
             beginning = beginning.concat(table.c[name]).concat(":")
         cut = sa.func.substr(table.c[self.value], 1, sa.func.length(beginning))
         return cut.is_distinct_from(beginning)
+
+    def _said(self, table: sa.FromClause, name: str) -> sa.ColumnElement[str]:
+        """Give a column as text: SQLite keeps bytes, too, and they are equal to no text."""
+        return sa.cast(table.c[name], sa.Text)
 
     def _begins_with(self, table: sa.FromClause, rest: str, length: int) -> sa.ColumnElement[bool]:
         """Tell whether a value begins with its row's own section label, and what comes behind."""

@@ -9,7 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge import EncryptedValue, InvalidCiphertextError, InvalidPlaintextError, KeyRef
-from keyhinge_store._cells import exact
+from keyhinge_store._cells import exact, no_text, said
 from keyhinge_store._codec import PLAIN, UNREADABLE, Labels, Plain
 from keyhinge_store._encodings._names_section import NamesSection
 from keyhinge_store._encodings._text_form import BASE64, MAGIC, key_text_begins, text_at
@@ -76,7 +76,7 @@ class TextCodec(NamesSection):
         """Look at the value's beginning."""
         found = [self._begins(table, f"{MAGIC}{each}:") for each in labels if each != PLAIN]
         if PLAIN in labels:
-            found.append(sa.not_(self._begins(table, MAGIC)))
+            found.append(sa.and_(sa.not_(self._begins(table, MAGIC)), sa.not_(self.no_text(table))))
         return sa.or_(sa.false(), *found)
 
     def surely_at(self, table: sa.FromClause, labels: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -103,20 +103,24 @@ class TextCodec(NamesSection):
         version: str | None = None,
     ) -> sa.ColumnElement[bool]:
         """Look at the value's beginning."""
-        column = self._column(table)
+        column = said(table.c[self.value], self.dialect)
         return sa.or_(sa.false(), *(text_at(column, each, key_id, version) for each in labels))
 
     def key_begins(
         self, table: sa.FromClause, label: str, beginning: str, *, last: bool = False
     ) -> sa.ColumnElement[bool]:
         """Look at the value's beginning."""
-        return key_text_begins(self._column(table), label, beginning, last=last)
+        column = said(table.c[self.value], self.dialect)
+        return key_text_begins(column, label, beginning, last=last)
 
     def groups(self, table: sa.FromClause) -> tuple[sa.ColumnElement[Any], ...]:
         """Give the labels as they stand in the value, by taking the base64 off its end."""
         head = sa.func.rtrim(sa.func.substr(self._column(table), 1, _HEAD), BASE64)
-        # What isn't ours may be a plaintext, and isn't read.
-        return (sa.case((self._begins(table, MAGIC), head), else_=""),)
+        # What isn't ours may be a plaintext, and isn't read; what isn't text is neither.
+        ours = (self._begins(table, MAGIC), head)
+        if self.dialect != "sqlite":
+            return (sa.case(ours, else_=""),)
+        return (sa.case(ours, (self.no_text(table), MAGIC), else_=""),)
 
     def labels_of(self, group: Sequence[Any]) -> Labels:
         """Parse what `groups` gave."""
@@ -128,6 +132,10 @@ class TextCodec(NamesSection):
         except InvalidCiphertextError:
             return UNREADABLE, "", ""
         return value.section, value.key_id, value.version
+
+    def no_text(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Find rows whose value isn't text, so that it can't be read."""
+        return no_text(table.c[self.value], self.dialect)
 
     def _column(self, table: sa.FromClause) -> sa.ColumnElement[str]:
         return exact(table.c[self.value], self.dialect)

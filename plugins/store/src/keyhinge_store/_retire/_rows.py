@@ -61,7 +61,7 @@ def above(layout: Layout, question: Question, labels: Sequence[Labels], need: Ne
     """
     if isinstance(layout.codec, MonetrCodec):
         return []  # it has no such values, and its labels may be several sections'
-    found = (label for label in labels if label[0] not in (PLAIN, UNREADABLE))
+    found = (label for label in labels if _is_readable(layout, label) and label[0] != PLAIN)
     return sorted({label[0] for label in found if question.need(label) is need})
 
 
