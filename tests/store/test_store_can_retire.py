@@ -331,9 +331,9 @@ def test_rows_of_monetr_with_two_sections_of_a_kind(database, monetr) -> None:
     from keyhinge_store import create_state_tables
     from keyhinge_store._runs._ledger import Entry, digest_of_cells, enter
 
-    create_state_tables(database.engine)
+    create_state_tables(column)
     cells = ("vault:v1:AAAA", "k", None)
-    with database.engine.begin() as connection:
+    with column.state.begin() as connection:
         entry = Entry(digest_of_cells(cells), "us", "k", "1")
         enter(connection, column.layout, {(1,): entry})
     assert can_retire(column, "eu").grade == "none"

@@ -65,8 +65,8 @@ ELSEWHERE = "elsewhere/1/1/another-machine/{name}"
 def engine(store: SecretStore) -> sa.Engine:
     """A database with 25 secrets in it, and our own tables."""
     store.put_many(NewSecret(f"a{n % 5}", "k", f"v{n}", f"s{n:02}") for n in range(25))
-    create_state_tables(store.engine)
-    return store.engine
+    create_state_tables(store)
+    return store.state
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ class TestTables:
 
         def make() -> None:
             try:
-                create_state_tables(store.engine)
+                create_state_tables(store)
             except BaseException as error:
                 errors.append(error)
 
@@ -137,8 +137,9 @@ class TestTables:
         url = sa.make_url(postgres_url).set(username=role)
         limited = sa.create_engine(url)
         try:
+            store = SecretStore(limited, open_keys("one"))
             with pytest.raises(MigrationError, match="keyhinge store init"):
-                create_state_tables(limited)
+                create_state_tables(store)
         finally:
             limited.dispose()
             with admin.begin() as connection:

@@ -138,7 +138,7 @@ def report(
         raise ValueError(msg)
     # A run that starts at this moment is in it, whichever clock is ahead.
     end = until + timedelta(seconds=1) if until == found.at else until
-    past = history(columns_of(store)[0].engine, since, end)
+    past = history(columns_of(store)[0].state, since, end)
     return AuditReport(found.at, since, until, found, tuple(map(_evidence, past)))
 
 

@@ -184,7 +184,7 @@ def status(
     current, problem = _current(keys)
     columns = columns_of(store)
     # Rows that are written anew have new dates; an old inventory may know better.
-    seen = {} if before is None else first_seen(columns[0].engine)
+    seen = {} if before is None else first_seen(columns[0].state)
     tables: list[TableStatus] = []
     labels: list[LabelStatus] = []
     for column in columns:

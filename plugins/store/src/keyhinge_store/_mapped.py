@@ -28,10 +28,10 @@ from keyhinge_store._errors import (
 )
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
+from keyhinge_store._home import KeepsState
 from keyhinge_store._layout import Layout
 from keyhinge_store._lock import hold_writers
 from keyhinge_store._mapping import TableMapping
-from keyhinge_store._owned import OwnsEngine
 from keyhinge_store._pins import Pin, Pins, write_adopted, write_pin
 from keyhinge_store._reflect import reflect
 from keyhinge_store._trial import open_items
@@ -41,7 +41,7 @@ __all__ = ["MappedColumn", "Tables"]
 T = TypeVar("T")
 
 
-class MappedColumn(OwnsEngine):
+class MappedColumn(KeepsState):
     """One encrypted column of a table that exists already.
 
     It encrypts and decrypts what stands in the column; reading and writing the table is up to the
@@ -52,6 +52,8 @@ class MappedColumn(OwnsEngine):
         database: SQLAlchemy's URL, or an engine of yours.
         keys: Encrypts and decrypts. It is never closed here.
         mapping: The table, and what its columns mean.
+        state_schema: The schema of Keyhinge's own tables, in PostgreSQL; None for the one in which
+            the table is.
 
     Raises:
         ConfigError: The URL can't be read, or its driver isn't installed.
@@ -63,9 +65,16 @@ class MappedColumn(OwnsEngine):
 
     @frameless
     def __init__(
-        self, database: str | sa.URL | sa.Engine, keys: KeyManager, mapping: TableMapping
+        self,
+        database: str | sa.URL | sa.Engine,
+        keys: KeyManager,
+        mapping: TableMapping,
+        *,
+        state_schema: str | None = None,
     ) -> None:
         self.keys = keys
+        self.state_schema = state_schema
+        self._first = mapping
         self.mapping = mapping
         self._own_url: sa.URL | None = None
         if isinstance(database, sa.Engine):
@@ -108,6 +117,7 @@ class MappedColumn(OwnsEngine):
 
         def in_transaction() -> T:
             with self.engine.begin() as connection:
+                self._settle(connection)
                 if self._layout is None:
                     self._look(connection)
                 return work(connection)
@@ -140,6 +150,7 @@ class MappedColumn(OwnsEngine):
     def refresh(self) -> None:
         """Look at the table again when it is next needed."""
         self._layout = self._pin = None
+        self._unsettle()
 
     @frameless
     def encrypt(self, plaintext: str | bytes, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,6 +243,9 @@ class MappedColumn(OwnsEngine):
     def __repr__(self) -> str:
         return f"<MappedColumn {self.mapping.full_name!r}.{self.mapping.value!r}>"
 
+    def _beside(self) -> tuple[str | None, str]:
+        return self._first.schema, self._first.table
+
     def _look(self, connection: sa.Connection) -> None:
         self._layout, self._pin = reflect(connection, self.mapping, pins=Pins(connection))
         self._layout = self._layout.for_keys(self.keys)
@@ -252,13 +266,15 @@ class MappedColumn(OwnsEngine):
         return layout.context(parts)
 
 
-class Tables(OwnsEngine):
+class Tables(KeepsState):
     """All mapped columns of a configuration, in one database.
 
     Args:
         database: SQLAlchemy's URL, or an engine of yours.
         keys: Encrypts and decrypts. It is never closed here.
         mappings: The tables.
+        state_schema: The schema of Keyhinge's own tables, in PostgreSQL; None for the one in which
+            the first table is.
     """
 
     def __init__(
@@ -266,12 +282,19 @@ class Tables(OwnsEngine):
         database: str | sa.URL | sa.Engine,
         keys: KeyManager,
         mappings: Iterable[TableMapping],
+        *,
+        state_schema: str | None = None,
     ) -> None:
+        self.state_schema = state_schema
         self._own_url = None if isinstance(database, sa.Engine) else parse_url(database)
         engine = database if isinstance(database, sa.Engine) else make_engine(parse_url(database))
         self.engine = engine
         self.keys = keys
-        self.columns = tuple(MappedColumn(engine, keys, mapping) for mapping in mappings)
+        self.columns = tuple(
+            MappedColumn(engine, keys, mapping, state_schema=state_schema) for mapping in mappings
+        )
+        for column in self.columns:
+            column._first = self.columns[0].mapping  # noqa: SLF001 - one place for all
         _refuse_twice(self.columns, engine.dialect.name)
 
     @property
@@ -313,6 +336,9 @@ class Tables(OwnsEngine):
         if len(found) != 1:
             raise KeyError(table if column is None else (table, column))
         return found[0]
+
+    def _beside(self) -> tuple[str | None, str]:
+        return self.columns[0].mapping.schema, self.columns[0].mapping.table
 
     def __iter__(self) -> Iterator[MappedColumn]:
         return iter(self.columns)

@@ -91,7 +91,12 @@ def open_store(
     settings = store_settings(configuration)
     url = database_url(configuration, override, environ=environ)
     return SecretStore(
-        url, keys, table=settings.table, schema=settings.schema, label=settings.label
+        url,
+        keys,
+        table=settings.table,
+        schema=settings.schema,
+        label=settings.label,
+        state_schema=settings.state_schema,
     )
 
 
@@ -118,7 +123,8 @@ def open_tables(
         msg = "no tables are mapped; name them in the configuration"
         raise ConfigError([Problem("store.tables", msg)], source=configuration.source)
     url = database_url(configuration, override, environ=environ)
-    return Tables(url, keys, [each.mapping() for each in settings.tables])
+    mappings = [each.mapping() for each in settings.tables]
+    return Tables(url, keys, mappings, state_schema=settings.state_schema)
 
 
 @frameless

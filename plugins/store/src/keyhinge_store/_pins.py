@@ -18,7 +18,7 @@ from keyhinge import Problem
 from keyhinge_store._errors import MappingError
 from keyhinge_store._mapping import TableMapping
 from keyhinge_store._reflected import Found
-from keyhinge_store._runs._tables import METADATA
+from keyhinge_store._runs._tables import METADATA, has_state_table
 from keyhinge_store._table import UtcDateTime, now
 
 __all__ = ["PIN", "Pin", "Pins", "write_adopted", "write_pin"]
@@ -79,7 +79,7 @@ class Pins:
         self._tables = {(None, name) for name in inspector.get_table_names()}
         self._rows: list[Any] = []
         self._cluster = _cluster(connection)
-        if (None, PIN.name) in self._tables:
+        if has_state_table(connection, PIN):
             self._rows = list(connection.execute(sa.select(PIN)))
 
     def of(self, mapping: TableMapping, found: Found) -> Pin:

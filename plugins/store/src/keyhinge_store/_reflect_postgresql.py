@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from keyhinge_store._cells import Cell, Kind
 from keyhinge_store._reflected import Found
 
-__all__ = ["look"]
+__all__ = ["full_name", "look"]
 
 _KINDS: dict[str, Kind] = {
     "text": "text",
@@ -63,12 +63,17 @@ _INDEXES = sa.text(
 )
 
 
+def full_name(dialect: sa.Dialect, table: str, schema: str | None) -> str:
+    """Write a table's name for `to_regclass`."""
+    parts = [part for part in (schema, table) if part is not None]
+    quoted = ".".join(map(dialect.identifier_preparer.quote_identifier, parts))
+    # In a parameter a percent sign stands for itself; the preparer doubles it for statements.
+    return quoted.replace("%%", "%")
+
+
 def look(connection: sa.Connection, table: str, schema: str | None) -> Found | None:
     """Look at a table; None if there is none of this name."""
-    prepare = connection.dialect.identifier_preparer
-    # In a parameter a percent sign stands for itself; the preparer doubles it for statements.
-    parts = [prepare.quote_identifier(part) for part in (schema, table) if part is not None]
-    name = ".".join(parts).replace("%%", "%")
+    name = full_name(connection.dialect, table, schema)
     row = connection.execute(_TABLE, {"name": name}).first()
     if row is None:
         return None

@@ -13,7 +13,7 @@ from keyhinge_store._errors_sql import sqlstate_of
 from keyhinge_store._layout import Key, Layout, Row
 from keyhinge_store._reader import Reader
 from keyhinge_store._runs._ledger import Entry, digest_of_cells, look_up
-from keyhinge_store._runs._tables import LEDGER
+from keyhinge_store._runs._tables import LEDGER, has_state_table
 
 __all__ = ["Resolver", "count_known"]
 
@@ -70,7 +70,7 @@ class Resolver:
             with connection.connect() as opened:
                 return self._look_up(opened, keys)
         if self._has_ledger is None:
-            self._has_ledger = sa.inspect(connection).has_table(LEDGER.name)
+            self._has_ledger = has_state_table(connection, LEDGER)
         if not self._has_ledger:
             return {}
         try:

@@ -137,6 +137,7 @@ class StoreSettings:
         schema: The table's schema in PostgreSQL.
         label: The name that values are bound to instead of the table's own.
         tables: Tables that exist already, in place of the store's own.
+        state_schema: The schema of Keyhinge's own tables in PostgreSQL.
     """
 
     url: Secret | None = secret(
@@ -157,6 +158,11 @@ class StoreSettings:
         default=_UNMENTIONED,
         help="Tables that exist already, in place of the store's own; an entry for each encrypted "
         "column.",
+    )
+    state_schema: str | None = setting(
+        default=None,
+        help="The schema of Keyhinge's own tables in PostgreSQL, in which it remembers labels, "
+        "adoptions and migrations; the schema of the first table if missing.",
     )
 
     def __attrs_post_init__(self) -> None:

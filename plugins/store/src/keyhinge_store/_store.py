@@ -16,7 +16,7 @@ from keyhinge_store._database import make_engine, parse_url
 from keyhinge_store._errors import DatabaseError, DatabaseUnavailableError, DuplicateSecretError
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
-from keyhinge_store._owned import OwnsEngine
+from keyhinge_store._home import KeepsState
 from keyhinge_store._statements import (
     delete_row,
     read_account,
@@ -31,7 +31,7 @@ __all__ = ["SecretStore"]
 T = TypeVar("T")
 
 
-class SecretStore(StoreBase, OwnsEngine):
+class SecretStore(StoreBase, KeepsState):
     """Secrets in a database table, encrypted through a `KeyManager`.
 
     Every value is bound to its table, account, id and kind: copied anywhere else, it doesn't
@@ -50,6 +50,8 @@ class SecretStore(StoreBase, OwnsEngine):
         schema: The table's schema, in PostgreSQL.
         label: The table's name in the context; give the old one after renaming the table. The
             default is `table`, or `schema.table`.
+        state_schema: The schema of the tables in which migrations keep their state, in
+            PostgreSQL; None for the one in which the table is.
 
     Raises:
         ConfigError: The URL can't be read, or its driver isn't installed.
@@ -66,8 +68,10 @@ class SecretStore(StoreBase, OwnsEngine):
         table: str = DEFAULT_TABLE,
         schema: str | None = None,
         label: str | None = None,
+        state_schema: str | None = None,
     ) -> None:
         super().__init__(keys, table=table, schema=schema, label=label)
+        self.state_schema = state_schema
         self._own_url: sa.URL | None = None
         if isinstance(database, sa.Engine):
             self.engine = database
@@ -325,7 +329,15 @@ class SecretStore(StoreBase, OwnsEngine):
         Raises:
             DatabaseError: The database failed; SQLAlchemy's own error is not shown.
         """
-        return self._run(work, None)
+
+        def settled(connection: sa.Connection) -> T:
+            self._settle(connection)
+            return work(connection)
+
+        return self._run(settled, None)
+
+    def _beside(self) -> tuple[str | None, str]:
+        return self.layout.table.schema, self.layout.table.name
 
     def __repr__(self) -> str:
         return f"<SecretStore {self.layout.table.fullname!r} in {self.engine.dialect.name}>"

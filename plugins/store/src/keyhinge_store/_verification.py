@@ -105,7 +105,7 @@ def verify(
         if asked():
             interrupted = True
             break
-    return run.report(columns[0].engine, interrupted=interrupted)
+    return run.report(columns[0].state, interrupted=interrupted)
 
 
 def _pages(
@@ -113,8 +113,8 @@ def _pages(
 ) -> Iterator[tuple[_Known, Layout, list[Row]]]:
     for column in columns:
         layout = column.layout.for_keys(keys)
-        pages = Reader(column.engine, layout, None, rows=batch_size, size=_PAGE_BYTES).pages()
-        known = partial(Resolver(layout).known, column.engine)
+        pages = Reader(column.state, layout, None, rows=batch_size, size=_PAGE_BYTES).pages()
+        known = partial(Resolver(layout).known, column.state)
         while rows := guarded(partial(next, pages, None)):
             yield known, layout, rows
 

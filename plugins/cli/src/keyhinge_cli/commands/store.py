@@ -36,7 +36,7 @@ def init(invocation: Invocation, sql: bool) -> None:
                 if isinstance(stored, SecretStore)
                 else []
             )
-            made += plugin("store", "._runs._tables").state_statements(stored.engine.dialect)
+            made += plugin("store", "._runs._tables").state_statements(stored)
             for statement in made:
                 out.event("statement", sql=statement)
                 if not out.as_json:
@@ -48,7 +48,7 @@ def init(invocation: Invocation, sql: bool) -> None:
         else:
             tables = [column.mapping.full_name for column in stored]
             stored.run(lambda _: None)  # does every mapping fit its table?
-        plugin("store").create_state_tables(stored.engine)
+        plugin("store").create_state_tables(stored)
         place = plugin("store", "._about").database_text(stored.engine)
     for name in dict.fromkeys(tables):
         out.event("store_init", table=name, database=place)

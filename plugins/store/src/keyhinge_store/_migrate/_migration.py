@@ -98,7 +98,7 @@ class Migration:
         labels: dict[str, int],
         options: Options,
     ) -> None:
-        self.engine = engine = column.engine
+        self.engine = engine = at_the_start(lambda: column.state, options.patience)
         self._column = column
         self.plan = plan
         self.options = options
@@ -196,7 +196,7 @@ class Migration:
         """Start a run or join the one under way, and work for it."""
         if isinstance(self._column, MappedColumn):
             at_the_start(self._column.pin, self.patience)
-        at_the_start(partial(create_state_tables, self.engine), self.patience)
+        at_the_start(partial(create_state_tables, self._column), self.patience)
         holder = new_holder()
         wanted = self._wanted()
         run_id = self._patiently(lambda: start_or_join(self.engine, wanted, holder))

@@ -172,7 +172,7 @@ class _Looked:
 
 def _look(columns: Sequence[Column], keys: KeyManager, question: Question) -> _Looked:
     """Look at everything in one snapshot: what is true in it was true at its moment."""
-    with snapshot(columns[0].engine) as connection:
+    with snapshot(columns[0].state) as connection:
         at = moment_of(connection)
         fences = list_fences(connection)
         tables = [_judge(connection, column.layout, keys, question, fences) for column in columns]
@@ -221,6 +221,6 @@ def _with_ledger(
     unsure = layout.codec.unsure(question.section)
     if not table.found or not unsure:
         return table
-    if guarded(partial(all_of_others, column.engine, layout, question)):
+    if guarded(partial(all_of_others, column.state, layout, question)):
         return attrs.evolve(table, found=False)
     return attrs.evolve(table, reason=unsure)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -17,15 +17,13 @@ from keyhinge_store._counting import snapshot
 from keyhinge_store._errors import MigrationError, StoreError
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._failure import RowFailure
-from keyhinge_store._mapped import MappedColumn, Tables
 from keyhinge_store._runs._evidence import Participant, keep_end, read_participants
 from keyhinge_store._runs._failures import read_failures
 from keyhinge_store._runs._holder import is_gone, shown
 from keyhinge_store._runs._run import Run, close_run, last_sums, sums
 from keyhinge_store._runs._tables import RANGE, RUN, has_state_tables
 from keyhinge_store._runs._transact import clock, transaction
-from keyhinge_store._store import SecretStore
-from keyhinge_store._stored import columns_of
+from keyhinge_store._stored import Stored, columns_of
 
 __all__ = ["RunInfo", "RunProcess", "abandon", "info_of", "run", "runs"]
 
@@ -33,14 +31,6 @@ T = TypeVar("T")
 
 _LIMIT = 1000
 _FAILURES = 100
-
-
-class HasEngine(Protocol):
-    """A store, or anything else with a database."""
-
-    @property
-    def engine(self) -> sa.Engine:
-        """The database."""
 
 
 @attrs.frozen
@@ -127,11 +117,11 @@ class RunInfo:
         return attrs.asdict(self, value_serializer=_plain)
 
 
-def runs(store: HasEngine) -> list[RunInfo]:
+def runs(store: Stored) -> list[RunInfo]:
     """List the runs in a database, the newest first, 1,000 at most.
 
     Args:
-        store: A store, or anything else with an `engine`.
+        store: Where the values are: a store, a mapped column, or all mapped columns.
 
     Raises:
         DatabaseError: The database failed.
@@ -141,14 +131,14 @@ def runs(store: HasEngine) -> list[RunInfo]:
         found = connection.execute(sa.select(RUN).order_by(RUN.c.run_id.desc()).limit(_LIMIT)).all()
         return [info_of(connection, each) for each in found]
 
-    return _reading(store.engine, read, [])
+    return _reading(store.state, read, [])
 
 
-def run(store: HasEngine, run_id: int) -> RunInfo:
+def run(store: Stored, run_id: int) -> RunInfo:
     """Describe a run, with the processes that work on it and the first rows that failed.
 
     Args:
-        store: A store, or anything else with an `engine`.
+        store: Where the values are: a store, a mapped column, or all mapped columns.
         run_id: The run's number.
 
     Raises:
@@ -167,17 +157,17 @@ def run(store: HasEngine, run_id: int) -> RunInfo:
             participants=read_participants(connection, run_id),
         )
 
-    found = _reading(store.engine, read, None)
+    found = _reading(store.state, read, None)
     if found is None:
         raise _unknown(run_id)
     return found
 
 
-def abandon(store: HasEngine, run_id: int) -> RunInfo:
+def abandon(store: Stored, run_id: int) -> RunInfo:
     """End a run for everybody who works on it. What is moved stays moved; nothing is lost.
 
     Args:
-        store: A store, or anything else with an `engine`.
+        store: Where the values are: a store, a mapped column, or all mapped columns.
         run_id: The run's number.
 
     Raises:
@@ -187,7 +177,7 @@ def abandon(store: HasEngine, run_id: int) -> RunInfo:
     subject = run(store, run_id).subject
 
     def end() -> bool:
-        with transaction(store.engine) as connection:
+        with transaction(store.state) as connection:
             active = sa.select(RUN).where(RUN.c.run_id == run_id, RUN.c.state == "active")
             row = connection.execute(active.with_for_update()).one_or_none()
             if row is not None:
@@ -204,13 +194,11 @@ def abandon(store: HasEngine, run_id: int) -> RunInfo:
     return run(store, run_id)
 
 
-def _take_inventory(store: HasEngine, run_id: int, subject: str) -> None:
-    if not isinstance(store, (SecretStore, MappedColumn, Tables)):
-        return
+def _take_inventory(store: Stored, run_id: int, subject: str) -> None:
     with contextlib.suppress(StoreError, ConfigError):  # the run has ended all the same
         for column in columns_of(store):
             if column.layout.name == subject:
-                keep_end(store.engine, run_id, partial(snapshot, layout=column.layout))
+                keep_end(store.state, run_id, partial(snapshot, layout=column.layout))
 
 
 def info_of(connection: sa.Connection, row: Run) -> RunInfo:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
@@ -17,12 +20,20 @@ __all__ = [
     "PARTICIPANT",
     "RANGE",
     "RUN",
+    "STATE",
     "create_state_tables",
+    "has_state_table",
     "has_state_tables",
     "state_statements",
 ]
 
-METADATA = sa.MetaData()
+STATE = "keyhinge_state"
+"""What stands for the schema of our own tables; `KeepsState` puts in the real one."""
+METADATA = sa.MetaData(schema=STATE)
+_THERE = sa.text(
+    "SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+    "WHERE nspname = :home AND relkind IN ('r', 'p') AND relname IN :names"
+).bindparams(sa.bindparam("names", expanding=True))
 _NO_PRIVILEGE = "42501"
 _TRIES = 5
 
@@ -162,24 +173,56 @@ PARTICIPANT = sa.Table(
 )
 
 
+class HasState(Protocol):
+    """A store, a mapped column, or all mapped columns."""
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The engine for everything else."""
+
+    @property
+    def named_schema(self) -> str | None:
+        """The schema of our own tables, as far as it is known without a connection."""
+
+    @property
+    def state(self) -> sa.Engine:
+        """The engine for statements about our own tables."""
+
+
 def has_state_tables(connection: sa.Connection) -> bool:
     """Tell whether all of our own tables are there. One statement, as each process asks it."""
-    names = list(METADATA.tables)
+    return _are_there(connection, [table.name for table in METADATA.sorted_tables])
+
+
+def has_state_table(connection: sa.Connection, table: sa.Table) -> bool:
+    """Tell whether one of our own tables is there."""
+    return _are_there(connection, [table.name])
+
+
+def _are_there(connection: sa.Connection, names: Sequence[str]) -> bool:
     if connection.dialect.name == "sqlite":
         listed = sa.table("sqlite_master", sa.column("type"), sa.column("name"))
         there = sa.select(sa.func.count()).where(listed.c.type == "table", listed.c.name.in_(names))
         return bool(connection.execute(there).scalar_one() == len(names))
-    places = [sa.func.to_regclass(name).is_not(None) for name in names]
-    return bool(connection.execute(sa.select(sa.and_(*places))).scalar_one())
+    home = connection.get_execution_options()["schema_translate_map"][STATE]
+    found = connection.execute(_THERE, {"home": home, "names": names}).scalar_one()
+    return bool(found == len(names))
 
 
-def create_state_tables(engine: sa.Engine) -> None:
+def create_state_tables(store: HasState) -> None:
     """Make our own tables, if they aren't there yet.
+
+    They are made in the schema of the table with the values, or in `state_schema`.
+
+    Args:
+        store: A store, a mapped column, or all mapped columns.
 
     Raises:
         MigrationError: The user may not make tables.
+        MappingError: There are some in another schema already.
         DatabaseError: The database refused.
     """
+    engine = store.state
     failure: Exception | None = None
     for _ in range(_TRIES):
         try:
@@ -195,7 +238,7 @@ def create_state_tables(engine: sa.Engine) -> None:
             if isinstance(failure, DatabaseError) and failure.sqlstate == _NO_PRIVILEGE:
                 break
     if isinstance(failure, DatabaseError) and failure.sqlstate == _NO_PRIVILEGE:
-        names = ", ".join(METADATA.tables)
+        names = ", ".join(table.name for table in METADATA.sorted_tables)
         msg = (
             "a migration keeps its state in tables of its own, and the database's user may not "
             f"make them ({names}). Let `keyhinge store init` make them as a user who may, or run "
@@ -207,9 +250,20 @@ def create_state_tables(engine: sa.Engine) -> None:
     raise failure
 
 
-def state_statements(dialect: sa.Dialect) -> list[str]:
-    """Write the statements that make our own tables, without semicolons."""
+def state_statements(store: HasState) -> list[str]:
+    """Write the statements that make our own tables, without semicolons. Connects nowhere.
+
+    Args:
+        store: A store, a mapped column, or all mapped columns.
+
+    Returns:
+        The statements. They name the schema where the configuration does.
+    """
+    dialect, schema = store.engine.dialect, store.named_schema
     made: list[ExecutableDDLElement] = []
-    for table in METADATA.sorted_tables:
+    printed = sa.MetaData(schema=schema)
+    for each in METADATA.sorted_tables:
+        # None is the new MetaData's, which its annotation doesn't say.
+        table = each.to_metadata(printed, schema=None)  # type: ignore[arg-type]
         made += [CreateTable(table), *map(CreateIndex, table.indexes)]
     return [str(each.compile(dialect=dialect)).strip() for each in made]

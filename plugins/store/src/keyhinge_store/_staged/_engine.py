@@ -127,7 +127,7 @@ def abandon_staged(store: Stored) -> StagedReport:
         if staging is None:
             continue
 
-        def work(name: str = staging.subject, engine: sa.Engine = column.engine) -> int:
+        def work(name: str = staging.subject, engine: sa.Engine = column.state) -> int:
             with transaction(engine) as connection:
                 return drop(connection, name)
 

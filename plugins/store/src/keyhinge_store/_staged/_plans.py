@@ -13,6 +13,7 @@ from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Layout
 from keyhinge_store._migrate._patience import at_the_start
 from keyhinge_store._migrate._plan import Plan, count_sections, plan_migration
+from keyhinge_store._runs._tables import has_state_table
 from keyhinge_store._staged._staging import Staging, read_staging
 from keyhinge_store._staged._tables import STAGING
 from keyhinge_store._stored import Column
@@ -24,7 +25,7 @@ def staging_of(column: Column) -> Staging | None:
     """Read which preparation of a column is under way."""
 
     def read(connection: sa.Connection) -> Staging | None:
-        if not sa.inspect(connection).has_table(STAGING.name):
+        if not has_state_table(connection, STAGING):
             return None
         return read_staging(connection, column.layout.name)
 

@@ -64,7 +64,7 @@ class Stage:
         options: Options,
         wait: Waiter,
     ) -> None:
-        self.engine = column.engine
+        self.engine = column.state
         self.plan = plan
         self.layout = plan.layout
         self.warnings: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Stage:
         self._access = Access()
         self._samples: dict[tuple[str, KeyRef], tuple[Row, Staged]] = {}
         self.reader = Reader(
-            column.engine,
+            self.engine,
             plan.layout,
             plan.condition,
             rows=options.batch_size,

@@ -121,7 +121,7 @@ class Work:
         for column in self._columns:
             if isinstance(column, MappedColumn):
                 column.pin()
-        create_state_tables(self._columns[0].engine)
+        create_state_tables(self._columns[0])
         for stage in self._stages:
             stage.begin()
 
