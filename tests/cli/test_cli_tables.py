@@ -116,3 +116,24 @@ def test_a_mapping_that_does_not_fit(run, project, engine):
         done = run(command)
         assert done.code in (1, 2), command
         assert "sceret" in done.err + done.text, command
+
+
+def test_rows_outside_where_are_told(run, project, engine, tmp_path):
+    lines = TABLES + "      where: {account_id: [1, 2]}\n"
+    project.sections("local", LOCAL, lines)
+    assert run("migrate").code == 0
+    done = run("status", "--html", "page.html")
+    assert done.code == 0
+    assert "3 values of tokens.secret outside `where`" in done.err
+    assert "outside `where`" in done.text
+    [event] = run("status", "--json").events
+    assert (event["values"], event["outside"]) == (2, 3)
+    assert [table["outside"] for table in event["tables"]] == [3]
+    page = (project.folder / "page.html").read_text()
+    assert "Outside where" in page
+    done = run("report", "--since", "2020-01-01", "--html", "report.html")
+    assert "3 values of tokens.secret outside `where`" in done.err
+    assert "Outside where" in (project.folder / "report.html").read_text()
+    [event] = run("report", "--since", "2020-01-01", "--json").events
+    assert event["status"]["outside"] == 3
+    assert run("can-retire", "plaintext").code != 0

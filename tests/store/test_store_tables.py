@@ -392,6 +392,32 @@ class TestMappings:
         whole = MappedColumn(column.engine, open_keys("two"), every)
         assert {(e.section, e.values) for e in status(whole).labels} == {("one", 3), ("two", 2)}
 
+    def test_rows_that_where_leaves_out_are_told(self, open_column, open_keys, database) -> None:
+        """Nobody moves them, so somebody has to know. NULL is outside, too."""
+        ddl = "CREATE TABLE w (id integer PRIMARY KEY NOT NULL, note text, secret text)"
+        column = open_column(
+            open_keys("one"),
+            ddl,
+            table="w",
+            primary_key="id",
+            encoding="text",
+            columns={"ciphertext": "secret"},
+            where={"note": ["mine", "too"]},
+        )
+        for number, note in enumerate(["mine", "too", "other", None, "mine"]):
+            text = column.encrypt("x", {})["secret"] if number < 4 else None
+            database.execute("INSERT INTO w VALUES (:i, :n, :s)", i=number, n=note, s=text)
+        database.execute("INSERT INTO w VALUES (9, 'other', NULL), (8, 'other', 'plain')")
+
+        found = status(column)
+        assert (found.values, found.outside, found.unreadable) == (2, 3, 0)
+        [table] = found.tables
+        assert (table.values, table.empty, table.outside) == (2, 1, 3)
+        whole = attrs.evolve(column.mapping, where={})
+        assert status(MappedColumn(column.engine, column.keys, whole)).outside == 0
+        own = attrs.evolve(column.mapping, where={"note": [None, "mine"]})
+        assert status(MappedColumn(column.engine, column.keys, own)).outside == 3
+
     def test_an_unknown_source(self, open_column, open_keys) -> None:
         column = tokens(open_column, open_keys("one"), "text")
         with pytest.raises(MigrationError, match="no section 'three'"):

@@ -14,7 +14,7 @@ from keyhinge_store._codec import OR, PLAIN, UNREADABLE, Labels
 from keyhinge_store._layout import Layout, label_text
 from keyhinge_store._resolver import count_known
 
-__all__ = ["Counted", "LabelCount", "count_labels", "count_months", "snapshot"]
+__all__ = ["Counted", "LabelCount", "count_labels", "count_months", "count_outside", "snapshot"]
 
 # An inventory that is kept names so many keys, and sums the others up.
 _KEPT_LABELS = 1000
@@ -141,6 +141,17 @@ def count_months(connection: sa.Connection, layout: Layout) -> dict[tuple[str, s
         section = label_text(codec.labels_of(group)[0])
         found[section, str(when or "")] += int(values)
     return dict(found)
+
+
+def count_outside(connection: sa.Connection, layout: Layout) -> int:
+    """Count the values in rows that `where` leaves out: of any kind, also plaintexts."""
+    if layout.where is None or not layout.where_columns:
+        return 0
+    # NULL in a column of `where` is neither true nor false, and outside all the same.
+    outside = layout.where.is_not(sa.true())
+    there = layout.table.c[layout.value].is_not(None)
+    counted = sa.select(sa.func.count()).select_from(layout.table).where(outside, there)
+    return int(connection.execute(counted).scalar_one())
 
 
 def snapshot(connection: sa.Connection, layout: Layout) -> dict[str, Any]:

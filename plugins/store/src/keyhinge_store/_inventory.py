@@ -18,7 +18,13 @@ from keyhinge import (
 )
 from keyhinge_store._about import SectionInfo, database_text, sections_of
 from keyhinge_store._codec import OR, PLAIN, UNREADABLE
-from keyhinge_store._counting import Counted, LabelCount, count_labels, count_months
+from keyhinge_store._counting import (
+    Counted,
+    LabelCount,
+    count_labels,
+    count_months,
+    count_outside,
+)
 from keyhinge_store._policy import BROKEN, NOT_KNOWN, cutoff, judge, key_age
 from keyhinge_store._runs._history import first_seen
 from keyhinge_store._stored import Stored, columns_of
@@ -76,6 +82,8 @@ class TableStatus:
         bound: Whether the values have a context.
         unversioned: Values whose key version wasn't recorded.
         undated: Values without an `encrypted_at`.
+        outside: Values in rows that the mapping's `where` leaves out. They are in no other
+            number, may be plaintexts, and aren't moved, opened or judged.
     """
 
     table: str
@@ -86,6 +94,7 @@ class TableStatus:
     bound: bool
     unversioned: int
     undated: int
+    outside: int
 
 
 @attrs.frozen
@@ -108,6 +117,7 @@ class StatusReport:
         max_key_age: For how many seconds a key version may be in use; None for any time.
         overdue: Values that were encrypted longer ago than that; None without `max_key_age`.
         undated: Values without an `encrypted_at`.
+        outside: Values in rows that a mapping's `where` leaves out; in no other number.
         database: The database's URL, without password and query.
         sections: The sections of the configuration.
     """
@@ -127,6 +137,7 @@ class StatusReport:
     max_key_age: float | None
     overdue: int | None
     undated: int
+    outside: int
     database: str
     sections: tuple[SectionInfo, ...]
 
@@ -190,7 +201,8 @@ def status(
     for column in columns:
         layout = column.layout.for_keys(keys)
         counted = column.run(partial(count_labels, layout=layout, before=before))
-        tables.append(_table(layout.name, counted, bound=layout.codec.bound))
+        outside = column.run(partial(count_outside, layout=layout))
+        tables.append(_table(layout.name, counted, outside, bound=layout.codec.bound))
         for each in counted.labels:
             told = _label(keys, current, layout.name, each)
             if before is not None:
@@ -219,6 +231,7 @@ def status(
         max_key_age=None if longest is None else longest.total_seconds(),
         overdue=None if before is None else sum(label.overdue or 0 for label in labels),
         undated=sum(label.undated for label in labels),
+        outside=sum(table.outside for table in tables),
         database=database_text(columns[0].engine),
         sections=sections_of(keys),
     )
@@ -247,7 +260,7 @@ def ages(store: Stored, keys: KeyManager | None = None) -> list[MonthCount]:
     return found
 
 
-def _table(name: str, counted: Counted, *, bound: bool) -> TableStatus:
+def _table(name: str, counted: Counted, outside: int, *, bound: bool) -> TableStatus:
     return TableStatus(
         table=name,
         values=counted.values,
@@ -257,6 +270,7 @@ def _table(name: str, counted: Counted, *, bound: bool) -> TableStatus:
         bound=bound,
         unversioned=sum(each.values for each in counted.labels if not each.version),
         undated=sum(each.undated for each in counted.labels),
+        outside=outside,
     )
 
 

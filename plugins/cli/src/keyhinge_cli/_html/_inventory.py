@@ -150,18 +150,20 @@ def tables(report: StatusReport) -> list[Child]:
             f"{each.unversioned:,}",
             f"{each.undated:,}",
             f"{each.plaintexts:,}",
+            f"{each.outside:,}",
         ]
         for each in report.tables
     ]
     names = ["Table and column", "Values", "NULL", "Unreadable", "Not bound"]
-    names += ["No key version", "No date", "Plaintext"]
+    names += ["No key version", "No date", "Plaintext", "Outside where"]
     return [
         el("h2", "Tables"),
         table("Values by column", names, cells, numbers=range(1, len(names))),
         el(
             "p",
             "Not bound: the values have no context, so a value that is copied to another row opens "
-            "there. No key version, no date: it isn't recorded.",
+            "there. No key version, no date: it isn't recorded. Outside where: the mapping leaves "
+            "these rows out, so they are in no other number, and nobody moves or opens them.",
             class_="dim",
         ),
     ]
@@ -178,6 +180,8 @@ def warnings(report: StatusReport) -> list[tuple[str, str, str]]:
     ]
     if report.not_configured:
         found.append(("section not configured", f"{report.not_configured:,}", "bad"))
+    if report.outside:
+        found.append(("outside where", f"{report.outside:,}", "old"))
     if report.overdue is not None:
         found.append(("overdue", f"{report.overdue:,}", "bad" if report.overdue else ""))
         policy = report.policy or ""

@@ -11,6 +11,7 @@ from keyhinge_cli._age import policy_note, policy_words
 from keyhinge_cli._exit import NOTHING, USAGE, CliError, finish
 from keyhinge_cli._files import write_page
 from keyhinge_cli._options import Command, Invocation, pass_invocation
+from keyhinge_cli._outside import outside_note, outside_rows
 from keyhinge_cli._parameters import as_duration, as_end, as_start
 from keyhinge_cli._plugins import plugin
 from keyhinge_cli._session import open_keys, open_stored
@@ -80,11 +81,12 @@ def report(
     for each in found.runs:
         out.table([f"run {each.run.run_id}", "key id", "version", "before", "after"], _labels(each))
     columns = ["section", "key id", "version", "values", "oldest", "maxKeyAge"]
-    out.table(columns, _stored(found))
+    out.table(columns, [*_stored(found), *outside_rows(found.status, len(columns))])
     out.note(
         f"{count(len(found.runs), 'run')} from {moment(found.since)} to {moment(found.until)}; "
         f"{count(found.status.values, 'value')} stored now"
     )
+    outside_note(out, found.status)
     policy_note(out, found.status)
     finish(code)
 

@@ -12,6 +12,7 @@ from keyhinge_cli._exit import NO, NOTHING, PARTLY, finish
 from keyhinge_cli._files import write_page
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
+from keyhinge_cli._outside import outside_note, outside_rows
 from keyhinge_cli._parameters import as_duration
 from keyhinge_cli._plugins import plugin
 from keyhinge_cli._session import open_keys, open_stored
@@ -54,7 +55,8 @@ def status(
     columns = ["section", "key id", "version", "values", "state", "oldest"]
     if report.max_key_age is not None:
         columns += ["maxKeyAge"]
-    out.table(columns, [_row(label) for label in report.labels])
+    rows = [_row(label) for label in report.labels]
+    out.table(columns, [*rows, *outside_rows(report, len(columns))])
     out.event("report", **report.to_dict(), exit_code=code)
     out.note(_summary(report))
     _warn(out, report)
@@ -126,4 +128,5 @@ def _warn(out: Output, report: StatusReport) -> None:
             f"{count(report.unreadable, 'row')} can't be read, since value and labels differ; "
             "`keyhinge verify` names them"
         )
+    outside_note(out, report)
     policy_note(out, report)
