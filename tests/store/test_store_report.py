@@ -75,7 +75,9 @@ def open_tokens(database_url: str, database) -> Callable[..., MappedColumn]:
         for number in range(20):
             cells = column.encrypt(f"{SECRET}{number}", {"id": number})
             database.execute(
-                "INSERT INTO tokens (id, token) VALUES (:id, :token)", id=number, **cells
+                "INSERT INTO tokens (id, token) VALUES (:id, :token)",
+                id=number,
+                token=cells["token"],
             )
         return column
 

@@ -22,6 +22,7 @@ from keyhinge_store import (
     TableMapping,
     TableMissingError,
     Tables,
+    UtcDateTime,
     add_fence,
     can_retire,
     migrate,
@@ -84,10 +85,15 @@ def tokens(open_column: OpenColumn, keys: KeyManager, encoding: str, **more: Any
 
 
 def store_one(column: MappedColumn, plaintext: str | bytes, **row: Any) -> None:
-    cells = column.encrypt(plaintext, row)
-    table = sa.table(column.mapping.table, *map(sa.column, {**row, **cells}))
+    cells = {**row, **column.encrypt(plaintext, row)}
+    # The driver of SQLite writes no moments by itself.
+    types = {name: UtcDateTime() for name in cells if name == column.mapping.encrypted_at}
+    table = sa.table(
+        column.mapping.table,
+        *(sa.column(name, types.get(name, sa.types.NULLTYPE)) for name in cells),
+    )
     with column.engine.begin() as connection:
-        connection.execute(sa.insert(table).values({**row, **cells}))
+        connection.execute(sa.insert(table).values(cells))
 
 
 def read_all(column: MappedColumn) -> list[bytes | None]:

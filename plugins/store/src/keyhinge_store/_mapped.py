@@ -14,14 +14,16 @@ from keyhinge import (
     InvalidContextError,
     KeyManager,
     Problem,
+    SectionNotConfiguredError,
 )
-from keyhinge_store._book import as_bytes
+from keyhinge_store._book import as_bytes, unencrypting
 from keyhinge_store._cells import render_context
 from keyhinge_store._codec import PLAIN
 from keyhinge_store._database import make_engine, parse_url, require_file
 from keyhinge_store._encodings import TextCodec
 from keyhinge_store._errors import (
     DatabaseError,
+    DowngradeError,
     DuplicateSecretError,
     MappingError,
     StoreError,
@@ -29,11 +31,13 @@ from keyhinge_store._errors import (
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
 from keyhinge_store._home import KeepsState
-from keyhinge_store._layout import Layout
+from keyhinge_store._layout import Key, Layout
 from keyhinge_store._lock import hold_writers
 from keyhinge_store._mapping import TableMapping
 from keyhinge_store._pins import Pin, Pins, write_adopted, write_pin
+from keyhinge_store._reader import reread
 from keyhinge_store._reflect import reflect
+from keyhinge_store._table import now
 from keyhinge_store._trial import open_items
 
 __all__ = ["MappedColumn", "Tables"]
@@ -153,18 +157,27 @@ class MappedColumn(KeepsState):
         self._unsettle()
 
     @frameless
-    def encrypt(self, plaintext: str | bytes, row: Mapping[str, Any]) -> dict[str, Any]:
+    def encrypt(
+        self, plaintext: str | bytes, row: Mapping[str, Any], *, allow_downgrade: bool = False
+    ) -> dict[str, Any]:
         """Encrypt a value for a row.
+
+        Where the primary section doesn't encrypt, the row is looked up, lest an encrypted value be
+        replaced by one that isn't.
 
         Args:
             plaintext: The secret; str is encrypted as UTF-8.
-            row: The row's columns, by name, as they will stand in the table; only those that the
-                mapping's `context` names are looked at. Text, integers and UUIDs.
+            row: The row's columns, by name, as they will stand in the table. Those that the
+                mapping's `context` names are needed: text, integers and UUIDs. Those of the key
+                are, where the primary section doesn't encrypt; None if the database makes them.
+            allow_downgrade: Let an unencrypted value replace an encrypted one.
 
         Returns:
-            What to write, by column.
+            What to write, by column: those of the encoding, and the moment of encryption (a
+            `datetime` in UTC) for the one that the mapping's `encrypted_at` names.
 
         Raises:
+            DowngradeError: See `allow_downgrade`.
             InvalidContextError: A column of the context is missing or can't be in one.
             InvalidPlaintextError: It can't be stored in this column.
             OperationError: It can't be encrypted.
@@ -175,7 +188,12 @@ class MappedColumn(KeepsState):
         raw = as_bytes(plaintext)
         layout.codec.refuse(raw)
         value = self.keys.encrypt(raw, context=self._context(row))
-        return dict(zip(layout.codec.columns, layout.write(value), strict=True))
+        if not allow_downgrade and not self.keys.capabilities(value.section).encrypts:
+            self._refuse_downgrade(row, value.section)
+        cells = dict(zip(layout.codec.columns, layout.write(value), strict=True))
+        if layout.encrypted_at is not None:
+            cells[layout.encrypted_at] = now()
+        return cells
 
     @frameless
     def decrypt(self, row: Mapping[str, Any]) -> bytes | None:
@@ -249,6 +267,48 @@ class MappedColumn(KeepsState):
     def _look(self, connection: sa.Connection) -> None:
         self._layout, self._pin = reflect(connection, self.mapping, pins=Pins(connection))
         self._layout = self._layout.for_keys(self.keys)
+
+    def _refuse_downgrade(self, row: Mapping[str, Any], section: str) -> None:
+        """Look whether the row holds an encrypted value now.
+
+        Raises:
+            DowngradeError: It does, or the row can't be looked up.
+            DatabaseError: The database failed.
+        """
+        layout = self.layout
+        missing = [name for name in layout.key if name not in row]
+        key = tuple(row.get(name) for name in layout.key)
+        if missing:
+            why = (
+                "whether the row holds an encrypted value can't be told without its key: add "
+                f"{', '.join(missing)} to `row`"
+            )
+        elif None in key or self._is_plain(key):
+            return
+        else:
+            why = f"the row holds an encrypted value ({layout.name})"
+        msg = (
+            f"{why}. The primary section {section!r} doesn't encrypt: pass allow_downgrade=True if "
+            "that is what you want"
+        )
+        raise DowngradeError(msg)
+
+    def _is_plain(self, key: Key) -> bool:
+        """Tell whether there is nothing in a row that is encrypted."""
+        layout = self.layout
+        found = self.run(lambda connection: reread(connection, layout, [key]))
+        for stored in found.values():
+            if layout.text_of(stored) is None:
+                continue
+            try:
+                read = layout.codec.read(layout.cells_of(stored))
+                if isinstance(read, EncryptedValue):
+                    possible = {self.keys.section_of(name) for name in _sections(layout, read)}
+                    if not possible <= unencrypting(self.keys):
+                        return False
+            except (InvalidCiphertextError, SectionNotConfiguredError):
+                return False  # nobody can tell, so it counts as encrypted
+        return True
 
     def _known_pin(self) -> Pin:
         if self._pin is None:
@@ -368,6 +428,10 @@ def _refuse_twice(columns: Iterable[MappedColumn], dialect: str) -> None:
             msg = "another mapping is about the same column; if it isn't, name the schema in both"
             raise MappingError(mapping.full_name, [Problem("table", msg)])
         seen.add(place)
+
+
+def _sections(layout: Layout, value: EncryptedValue) -> tuple[str, ...]:
+    return (value.section, *layout.codec.others(value))
 
 
 def _of(row: Mapping[str, Any], column: str) -> Any:
