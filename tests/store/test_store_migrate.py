@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 import pytest
 import sqlalchemy as sa
 
-from keyhinge import ConfigError, KeyRef, Operation, Result, hookimpl
+from keyhinge import ConfigError, KeyManager, KeyRef, Operation, Result, hookimpl
 from keyhinge_local import keyfile
 from keyhinge_store import (
     MigrationError,
@@ -20,6 +20,7 @@ from keyhinge_store import (
     SecretStore,
     migrate,
     rewrap,
+    runs,
 )
 
 
@@ -166,8 +167,6 @@ class TestWhatIsMoved:
 class TestAliases:
     def test_values_under_an_old_name(self, open_store, open_keys, configuration, fill) -> None:
         """A section that was renamed: its values are its own, and can be named by either name."""
-        from keyhinge import KeyManager
-
         store = open_store(open_keys("one"))
         fill(store, 5)
         config = configuration("renamed")
@@ -179,6 +178,26 @@ class TestAliases:
                 migrate(store, keys, source=["one"])
             report = migrate(store, keys, source=["one"], target="two", not_primary=True)
             assert report.moved == 5
+
+    def test_a_run_is_not_shared_by_two_who_count_other_rows_as_done(
+        self, open_store, open_keys, configuration, fill
+    ) -> None:
+        """The target's old name: to one of them its values are there, to the other they aren't."""
+        store = open_store(open_keys("one"))
+        fill(store, 200)
+        halted = migrate(store, open_keys("two"), batch_size=50, stop=lambda: True)
+        assert halted.interrupted
+        for aliases, states in (
+            ([], ["active"]),
+            (["one"], ["finished", "abandoned"]),
+        ):
+            config = configuration("two")
+            config["keyManagement"]["two"]["aliases"] = aliases
+            if aliases:
+                del config["keyManagement"]["one"]
+            with KeyManager.open(config) as keys:
+                migrate(store, keys, batch_size=50, stop=(lambda: True) if not aliases else None)
+            assert [each.state for each in runs(store)] == states
 
 
 class TestBadRows:

@@ -27,6 +27,7 @@ from keyhinge_store import (
     can_retire,
     migrate,
     rewrap,
+    runs,
     status,
     verify,
 )
@@ -499,6 +500,25 @@ class TestAdoption:
         assert status(column).unreadable == 1
         with pytest.raises(InvalidCiphertextError):
             read_all(column)
+
+    def test_a_run_is_not_shared_with_one_who_does_not_adopt(
+        self, open_column, open_keys, database
+    ) -> None:
+        """To him the plaintexts are rows that fail."""
+        column = self.adopted(open_column, open_keys("one"))
+        for number in range(20):
+            database.execute(
+                "INSERT INTO tokens (account_id, token_id, kind, secret) "
+                "VALUES (:n, 't', 'k', 'plain')",
+                n=number,
+            )
+        assert migrate(column, batch_size=5, stop=lambda: True).interrupted
+        assert migrate(column, batch_size=5, stop=lambda: True).interrupted
+        assert [each.state for each in runs(column)] == ["active"]
+        strict = attrs.evolve(column.mapping, adopt=None)
+        assert migrate(MappedColumn(column.engine, column.keys, strict)).failed == 20
+        assert [each.state for each in runs(column)] == ["finished", "abandoned"]
+        assert migrate(column).moved == 20
 
     def test_what_begins_as_ours_is_never_a_plaintext(
         self, open_column, open_keys, database

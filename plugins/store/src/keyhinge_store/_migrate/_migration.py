@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from keyhinge import ConfigError, KeyManager, SectionNotConfiguredError
 from keyhinge_store._counting import snapshot
+from keyhinge_store._encodings import TextCodec
 from keyhinge_store._errors import MigrationError, MigrationStoppedError, StoreError
 from keyhinge_store._errors_sql import guarded, translated
 from keyhinge_store._layout import Row
@@ -411,7 +412,10 @@ def _range_keys(batch: int, rows: int) -> int:
 
 
 def _digest(plan: Plan) -> str:
-    """Make a digest of the mapping, which all who take part must have in common."""
+    """Make a digest of what decides which rows are moved, which all who take part must agree on.
+
+    Two who differ in it would count other rows as done, or as failed.
+    """
     layout = plan.layout
     table = layout.table
     where = (
@@ -429,5 +433,8 @@ def _digest(plan: Plan) -> str:
         type(layout.codec).__name__,
         layout.encrypted_at,
         where,
+        # Whether what isn't ours is a plaintext to be moved, or a row that fails.
+        isinstance(layout.codec, TextCodec) and layout.codec.adopt,
+        sorted(plan.targets),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

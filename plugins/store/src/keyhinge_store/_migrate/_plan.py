@@ -31,6 +31,7 @@ class Plan:
         condition: Is true for a row that has to be moved.
         rows: Rows in the table.
         already: Rows at the target section; for a rewrap, stale ones among them.
+        targets: The labels of values that are at the target section: its name and its aliases.
     """
 
     operation: Literal["migrate", "rewrap"]
@@ -41,6 +42,7 @@ class Plan:
     condition: sa.ColumnElement[bool]
     rows: int
     already: int
+    targets: tuple[str, ...]
 
 
 def plan_migration(
@@ -105,7 +107,7 @@ def plan_migration(
         condition = codec.under(table, sources)
     rows = sum(labels.values())
     already = sum(labels.get(label, 0) for label in targets)
-    return Plan("migrate", layout, sources, target, None, condition, rows, already)
+    return Plan("migrate", layout, sources, target, None, condition, rows, already, targets)
 
 
 def plan_rewrap(
@@ -127,7 +129,7 @@ def plan_rewrap(
     rows = sum(labels.values())
     # All of the section's rows; those that have to be moved are taken off when they are counted.
     own = sum(labels.get(label, 0) for label in sources)
-    return Plan("rewrap", layout, sources, section, current, condition, rows, own)
+    return Plan("rewrap", layout, sources, section, current, condition, rows, own, sources)
 
 
 def count_sections(connection: sa.Connection, layout: Layout) -> dict[str, int]:
