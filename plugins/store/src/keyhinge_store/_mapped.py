@@ -14,16 +14,15 @@ from keyhinge import (
     InvalidContextError,
     KeyManager,
     Problem,
-    SectionNotConfiguredError,
 )
-from keyhinge_store._book import as_bytes, unencrypting
+from keyhinge_store._book import as_bytes
 from keyhinge_store._cells import render_context
 from keyhinge_store._codec import PLAIN
 from keyhinge_store._database import make_engine, parse_url, require_file
+from keyhinge_store._downgrade import refuse_downgrade
 from keyhinge_store._encodings import TextCodec
 from keyhinge_store._errors import (
     DatabaseError,
-    DowngradeError,
     DuplicateSecretError,
     MappingError,
     StoreError,
@@ -31,11 +30,10 @@ from keyhinge_store._errors import (
 from keyhinge_store._errors_sql import guarded
 from keyhinge_store._frames import frameless
 from keyhinge_store._home import KeepsState
-from keyhinge_store._layout import Key, Layout
+from keyhinge_store._layout import Layout
 from keyhinge_store._lock import hold_writers
 from keyhinge_store._mapping import TableMapping
 from keyhinge_store._pins import Pin, Pins, write_adopted, write_pin
-from keyhinge_store._reader import reread
 from keyhinge_store._reflect import reflect
 from keyhinge_store._table import now
 from keyhinge_store._trial import open_items
@@ -189,7 +187,7 @@ class MappedColumn(KeepsState):
         layout.codec.refuse(raw)
         value = self.keys.encrypt(raw, context=self._context(row))
         if not allow_downgrade and not self.keys.capabilities(value.section).encrypts:
-            self._refuse_downgrade(row, value.section)
+            refuse_downgrade(self.run, self.keys, layout, row, value.section)
         cells = dict(zip(layout.codec.columns, layout.write(value), strict=True))
         if layout.encrypted_at is not None:
             cells[layout.encrypted_at] = now()
@@ -267,48 +265,6 @@ class MappedColumn(KeepsState):
     def _look(self, connection: sa.Connection) -> None:
         self._layout, self._pin = reflect(connection, self.mapping, pins=Pins(connection))
         self._layout = self._layout.for_keys(self.keys)
-
-    def _refuse_downgrade(self, row: Mapping[str, Any], section: str) -> None:
-        """Look whether the row holds an encrypted value now.
-
-        Raises:
-            DowngradeError: It does, or the row can't be looked up.
-            DatabaseError: The database failed.
-        """
-        layout = self.layout
-        missing = [name for name in layout.key if name not in row]
-        key = tuple(row.get(name) for name in layout.key)
-        if missing:
-            why = (
-                "whether the row holds an encrypted value can't be told without its key: add "
-                f"{', '.join(missing)} to `row`"
-            )
-        elif None in key or self._is_plain(key):
-            return
-        else:
-            why = f"the row holds an encrypted value ({layout.name})"
-        msg = (
-            f"{why}. The primary section {section!r} doesn't encrypt: pass allow_downgrade=True if "
-            "that is what you want"
-        )
-        raise DowngradeError(msg)
-
-    def _is_plain(self, key: Key) -> bool:
-        """Tell whether there is nothing in a row that is encrypted."""
-        layout = self.layout
-        found = self.run(lambda connection: reread(connection, layout, [key]))
-        for stored in found.values():
-            if layout.text_of(stored) is None:
-                continue
-            try:
-                read = layout.codec.read(layout.cells_of(stored))
-                if isinstance(read, EncryptedValue):
-                    possible = {self.keys.section_of(name) for name in _sections(layout, read)}
-                    if not possible <= unencrypting(self.keys):
-                        return False
-            except (InvalidCiphertextError, SectionNotConfiguredError):
-                return False  # nobody can tell, so it counts as encrypted
-        return True
 
     def _known_pin(self) -> Pin:
         if self._pin is None:
@@ -428,10 +384,6 @@ def _refuse_twice(columns: Iterable[MappedColumn], dialect: str) -> None:
             msg = "another mapping is about the same column; if it isn't, name the schema in both"
             raise MappingError(mapping.full_name, [Problem("table", msg)])
         seen.add(place)
-
-
-def _sections(layout: Layout, value: EncryptedValue) -> tuple[str, ...]:
-    return (value.section, *layout.codec.others(value))
 
 
 def _of(row: Mapping[str, Any], column: str) -> Any:
