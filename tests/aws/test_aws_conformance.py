@@ -7,9 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.services.moto import ACCESS_KEY, REGION, SECRET_KEY, Moto
 
 import keyhinge_aws
 from keyhinge.testing import ProviderConformance
+
+Keys = tuple[str, str, str]
+
+
+@pytest.fixture(scope="class")
+def made(strict_moto: Moto) -> Keys:
+    """The ARNs of two keys, and an alias of the first one: no case changes a key."""
+    client = strict_moto.client()
+    one, other = (client.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+    alias = f"alias/keyhinge-{uuid.uuid4().hex}"
+    client.create_alias(AliasName=alias, TargetKeyId=one)
+    client.close()
+    return one, other, alias
 
 
 class TestKeyArn(ProviderConformance):
@@ -19,14 +33,15 @@ class TestKeyArn(ProviderConformance):
     client_libraries = ("boto3", "botocore")
 
     @pytest.fixture(autouse=True)
-    def make_keys(self, strict_moto: Any, base_settings: dict[str, Any]) -> None:
-        """Make a key for each of two sections, and an alias for the first one."""
-        self.base = {**base_settings, "endpoint": strict_moto.url}
-        client = strict_moto.client()
-        self.one, self.other = (client.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
-        self.alias = f"alias/keyhinge-{uuid.uuid4().hex}"
-        client.create_alias(AliasName=self.alias, TargetKeyId=self.one)
-        client.close()
+    def name_keys(self, strict_moto: Moto, made: Keys) -> None:
+        """Take a key for each of two sections."""
+        self.base = {
+            "region": REGION,
+            "accessKey": ACCESS_KEY,
+            "secretKey": SECRET_KEY,
+            "endpoint": strict_moto.url,
+        }
+        self.one, self.other, self.alias = made
 
     def settings(self) -> Mapping[str, Any]:
         """Name the key."""
