@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 BROKEN = {
@@ -14,6 +18,25 @@ BROKEN = {
     "no api": "keyhinge_settings = object\n",
     "newer api": "keyhinge_api = 99\n",
 }
+
+
+@pytest.fixture
+def beside_local(install: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Installs a package for this process and those that load it.
+
+    Of ours only `local` stays listed, since `--load` starts a process for each.
+    """
+    from keyhinge import _discovery
+
+    def few(name: str, source: str) -> Path:
+        site: Path = install(name, source)
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        monkeypatch.syspath_prepend(site)
+        found = [each for each in _discovery.installed_providers() if each.name in {"local", name}]
+        monkeypatch.setattr(_discovery, "installed_providers", lambda: found)
+        return site
+
+    return few
 
 
 def test_listed_from_metadata_alone(run):
@@ -47,16 +70,21 @@ def test_load_tries_each(program, service):
     }
 
 
-@pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_package_changes_nothing_and_load_names_it(kind, program, project, install):
-    env = {"PYTHONPATH": str(install("broken", BROKEN[kind]))}
+def test_a_broken_package_changes_nothing(program, project, install):
+    """The worst of them: whoever imports it is killed."""
+    env = {"PYTHONPATH": str(install("broken", BROKEN["killed"]))}
     value = program("encrypt", stdin=b"token", env=env)
     assert value.code == 0
     assert value.err == ""
     assert program("decrypt", stdin=value.out, env=env).out == b"token"
     assert program("check", env=env).code == 0
     assert program("config", "check", env=env).code == 0
-    done = program("providers", "--load", "--json", env=env)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_load_names_a_broken_package(kind, run, beside_local):
+    beside_local("broken", BROKEN[kind])
+    done = run("providers", "--load", "--json")
     assert done.code == 1
     states = {event["name"]: event for event in done.events}
     assert states["broken"]["status"] == "broken"
@@ -66,9 +94,9 @@ def test_a_broken_package_changes_nothing_and_load_names_it(kind, program, proje
     assert "traceback" not in states["broken"]
 
 
-def test_the_traceback_when_asked_for(program, install):
-    env = {"PYTHONPATH": str(install("broken", BROKEN["error"]))}
-    done = program("providers", "--load", "--verbose", env=env)
+def test_the_traceback_when_asked_for(run, beside_local):
+    beside_local("broken", BROKEN["error"])
+    done = run("providers", "--load", "--verbose")
     assert done.code == 1
     assert "RuntimeError: hunter2" in done.err
 
@@ -92,14 +120,13 @@ def keyhinge_configure(settings, section) -> GoodProvider:
 """
 
 
-def test_what_belongs_into_a_bug_report(program, install):
-    site = install("good", GOOD)
+def test_what_belongs_into_a_bug_report(run, beside_local):
+    site = beside_local("good", GOOD)
     metadata = site / "their_package-1.0.dist-info" / "METADATA"
     needs = "Requires-Dist: attrs>=1\nRequires-Dist: missing-package (>=2)\n"
     needs += "Requires-Dist: not-wanted; extra == 'more'\n"
     metadata.write_text(metadata.read_text() + needs)
-    env = {"PYTHONPATH": str(site)}
-    events = program("providers", "--load", "--verbose", "--json", env=env).events
+    events = run("providers", "--load", "--verbose", "--json").events
     assert events[0]["event"] == "environment"
     assert events[0]["api"] == 1
     assert {"keyhinge", "python", "platform", "needs"} <= events[0].keys()
@@ -115,7 +142,7 @@ def test_what_belongs_into_a_bug_report(program, install):
     assert good["capabilities"]["max_plaintext"] == 4096
     assert good["needs"].keys() == {"attrs", "missing-package"}
     assert good["needs"]["missing-package"] is None
-    shown = program("providers", "--load", "--verbose", env=env).text
+    shown = run("providers", "--load", "--verbose").text
     for each in ("good  their-package 1.0", str(site), "hook API       1", "GoodSettings"):
         assert each in shown
     assert "encrypts yes, binds_context no" in shown
@@ -131,9 +158,9 @@ def test_a_bug_report_without_an_import(program, install):
     assert "api" not in broken
 
 
-def test_a_broken_one_tells_what_it_can(program, install):
-    env = {"PYTHONPATH": str(install("broken", BROKEN["newer api"]))}
-    done = program("providers", "--load", "--verbose", "--json", env=env)
+def test_a_broken_one_tells_what_it_can(run, beside_local):
+    beside_local("broken", BROKEN["newer api"])
+    done = run("providers", "--load", "--verbose", "--json")
     assert done.code == 1
     (broken,) = [each for each in done.events if each.get("name") == "broken"]
     assert broken["api"] == 99
@@ -143,29 +170,30 @@ def test_a_broken_one_tells_what_it_can(program, install):
 
 
 @pytest.mark.parametrize("load", [[], ["--load"]], ids=["listed", "loaded"])
-def test_one_line_each_unless_more_is_asked_for(program, install, load):
-    env = {"PYTHONPATH": str(install("good", GOOD))}
-    done = program("providers", *load, "--json", env=env)
+def test_one_line_each_unless_more_is_asked_for(run, beside_local, load):
+    beside_local("good", GOOD)
+    done = run("providers", *load, "--json")
     assert {frozenset(each) for each in done.events} == {
         frozenset({"event", "name", "distribution", "version", "target", "status", "reason"})
     }
 
 
-def test_one_that_never_ends_is_given_up(run, install, monkeypatch):
+def test_one_that_never_ends_is_given_up(run, beside_local, monkeypatch):
     monkeypatch.setattr("keyhinge_cli._loading.SECONDS", 2)
-    site = install("endless", "import time\ntime.sleep(60)\n")
-    monkeypatch.setenv("PYTHONPATH", str(site))
-    monkeypatch.syspath_prepend(site)
+    beside_local("endless", "import time\ntime.sleep(60)\n")
     done = run("providers", "--load")
     assert done.code == 1
     assert "wasn't loaded within 2 s" in done.err
 
 
-def test_load_shows_a_package_no_secrets_of_the_environment(program, install, tmp_path):
+def test_load_shows_a_package_no_secrets_of_the_environment(
+    run, beside_local, tmp_path, monkeypatch
+):
     seen = tmp_path / "seen"
-    site = install("nosy", f"import os\nopen({str(seen)!r}, 'w').write(repr(dict(os.environ)))\n")
-    env = {"PYTHONPATH": str(site), "VAULT_TOKEN": "hunter2", "KEYHINGE_DATABASE": "hunter2"}
-    assert program("providers", "--load", env=env).code == 1
+    beside_local("nosy", f"import os\nopen({str(seen)!r}, 'w').write(repr(dict(os.environ)))\n")
+    for name in ("VAULT_TOKEN", "KEYHINGE_DATABASE"):
+        monkeypatch.setenv(name, "hunter2")
+    assert run("providers", "--load").code == 1
     assert seen.exists()
     assert "hunter2" not in seen.read_text()
 
