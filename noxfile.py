@@ -59,28 +59,32 @@ find_pyenv_pythons()
 os.environ["UV_PYTHON_DOWNLOADS"] = "never"  # test what is there; a missing Python is reported
 PYTHONS = pythons()
 NEWEST = [version for version in PYTHONS if shutil.which(f"python{version}")][-1:]
-# What talks to key services is slow, and so is what goes through every encoding of a table or makes
-# environments: these run on the oldest and on the newest Python. What kills processes and
-# databases, or goes through all services, runs on the newest alone.
+# The Pythons between the oldest and the newest have the newest dependencies, as the newest has. So
+# what talks to key services, goes through every encoding of a table or starts many processes runs
+# on the oldest, whose dependencies are the lowest, and on the newest.
+SLOW = (
+    *("tests/aws", "tests/vault", "tests/packaging"),
+    *(f"tests/cli/test_cli_{name}.py" for name in ("signals", "terminal", "thousand")),
+    *(
+        f"tests/store/test_store_{name}.py"
+        for name in (
+            *("can_retire", "counts", "fences", "fences_postgresql", "report", "runs"),
+            *("tables", "tables_postgresql"),
+        )
+    ),
+)
+# What kills processes and databases, goes through all services or makes environments of its own
+# runs on the newest alone.
 SLOWEST = (
     "tests/integration",
+    *(f"tests/packaging/test_packaging_{name}.py" for name in ("example", "tutorial")),
     *(
         f"tests/store/test_store_{name}.py"
         for name in ("faults", "pgbouncer", "processes", "staged")
     ),
 )
-SLOW = (
-    *("tests/aws", "tests/vault", "tests/packaging"),
-    *(
-        f"tests/store/test_store_{name}.py"
-        for name in (
-            *("can_retire", "fences", "fences_postgresql", "report", "runs"),
-            *("tables", "tables_postgresql"),
-        )
-    ),
-)
-# Many tests wait for a database, a server or a process: three at a time hardly disturb each other.
-PARALLEL = ("--numprocesses", "3", "--dist", "worksteal")
+# Many tests wait for a database, a server or a process: four at a time keep two processors busy.
+PARALLEL = ("--numprocesses", "4", "--dist", "worksteal")
 RAN: list[str] = []  # the Pythons that the tests ran on
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -221,7 +225,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("name", PROVIDERS, ids=[name.removeprefix("keyhinge-") for name in PROVIDERS])
 def provider(session: nox.Session, name: str) -> None:
-    """One provider with no other plugin: its tests and core's, or the kit where it is slow."""
+    """One provider with no other plugin: its tests, or the kit where it is slow; once core's."""
     names = closure(name)
     short = name.removeprefix("keyhinge-")
     services = [group for group in PROJECT["dependency-groups"] if group == f"test-{short}"]
@@ -229,7 +233,9 @@ def provider(session: nox.Session, name: str) -> None:
     session.run("python", "-I", "dev/check_installed.py", "--editable-allowed", *names)
     # Alone it has to do all that a provider must; the rest of a slow suite has run already.
     kit = f"tests/{short}/test_{short}_conformance.py"
-    pytest(session, *PARALLEL, *([kit] if services else ["tests/core", f"tests/{short}"]))
+    # Core's tests use no provider: once is enough, where only the smallest is installed.
+    core = ["tests/core"] if short == "plaintext" else []
+    pytest(session, *PARALLEL, *([kit] if services else [*core, f"tests/{short}"]))
 
 
 @nox.session
@@ -268,9 +274,9 @@ def docs(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Execute every example of the documentation and of the README."""
     install(session, "test")
-    pytest(
-        session, "-p", "docs_examples", "docs", "README.md", env={"PYTHONPATH": str(ROOT / "dev")}
-    )
+    # The examples of a page build on each other, but pages don't: each goes to one process whole.
+    pages = ("--numprocesses", "3", "--dist", "loadfile", "docs", "README.md")
+    pytest(session, "-p", "docs_examples", *pages, env={"PYTHONPATH": str(ROOT / "dev")})
 
 
 @nox.session
