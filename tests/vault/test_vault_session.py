@@ -462,15 +462,15 @@ class TestClose:
         assert relay.seen == []
 
     def test_frozen_server(self, open_session: Open, start_bao: Callable[..., Bao]):
-        """A server that doesn't answer doesn't hold it up."""
+        """A server that doesn't answer doesn't hold it up, however long requests may take."""
         bao = start_bao("inmem")
         key = bao.key()
-        session = open_session(bao.url, bao.approle([bao.transit_policy(key)]))
+        session = open_session(bao.url, {**bao.approle([bao.transit_policy(key)]), "timeout": 60.0})
         encrypt(session, key)
         bao.freeze()
         started = time.monotonic()
         session.close()
-        assert time.monotonic() - started < 4.5
+        assert time.monotonic() - started < 30
         bao.thaw()
 
     def test_ends_what_waits(self, open_session: Open, bao: Bao, relay: Relay, key: str):
