@@ -10,7 +10,8 @@ MEANINGS = {
     "DONE": "done, also where there was nothing left to do",
     "FAILED": "failed; the message says why",
     "USAGE": "wrong usage or configuration: trying again won't help",
-    "PARTLY": "some rows failed. The others are done, the failed ones are as they were",
+    "PARTLY": "some rows failed. The others are done, the failed ones are as they were. Also where "
+    "`--retry-failed` leaves rows that weren't among those that failed",
     "NOTHING": "no table or row matched at all: the wrong database? `--allow-empty` makes it 0",
     "NO": "the answer is no, or not known: `can-retire` found a value, or one may come back; "
     "`fence add` can't make the fence; `status` found a key version that was in use for longer "

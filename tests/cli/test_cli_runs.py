@@ -10,7 +10,9 @@ import pytest
 
 from keyhinge import KeyManager
 from keyhinge_local import keyfile
-from keyhinge_store import NewSecret, open_store
+from keyhinge_store import NewSecret, abandon, create_state_tables, open_store
+from keyhinge_store._runs._holder import new_holder
+from keyhinge_store._runs._run import Wanted, start_or_join
 
 TWO = "  local: {keyFile: keyhinge.key}\n  second: {type: local, keyFile: second.key}\n"
 
@@ -24,6 +26,28 @@ def two(project):
         store.put_many(NewSecret("a", "k", f"hunter2-{n}", f"s{n:02}") for n in range(50))
     project.sections("local", TWO)
     return project
+
+
+def abandon_at_once(project):
+    """A run to the section `local` that ended before it looked at any row."""
+    wanted = Wanted(
+        subject="secrets.secret",
+        table_name="secrets",
+        operation="migrate",
+        source=(),
+        target="local",
+        target_key=None,
+        digest="d",
+        retry_of=None,
+        rows=50,
+        matched=50,
+        already=0,
+        max_sweeps=None,
+        rate=None,
+    )
+    with KeyManager.open(project.config) as keys, open_store(keys) as store:
+        create_state_tables(store.engine)
+        abandon(store, start_or_join(store.engine, wanted, new_holder()))
 
 
 def test_none_yet(two, run):
@@ -86,6 +110,66 @@ def test_more_errors_than_may(two, run):
     assert "nothing lost" in done.err
     assert run("runs", "abandon", "1").code == 2
     assert run("migrate").code == 3
+
+
+class TestRetryOfAnAbandonedRun:
+    """What it never got to is no part of what failed, and running it again wouldn't get there."""
+
+    @pytest.fixture
+    def abandoned(self, two, run):
+        """Two rows failed in its first batch; the 40 rows behind it were never looked at."""
+        two.sql("UPDATE secrets SET kind = 'x' WHERE secret_id IN ('s03', 's07')")
+        assert run("migrate", "--max-errors", "1", "--batch-size", "10").code == 1
+        assert run("runs", "abandon", "1").code == 0
+        two.sql("UPDATE secrets SET kind = 'k' WHERE secret_id = 's03'")
+        return two
+
+    def test_what_failed_is_tried_and_the_rest_is_told(self, abandoned, run):
+        [(before,)] = abandoned.sql("SELECT count(*) FROM secrets WHERE section = 'local'")
+        done = run("migrate", "--retry-failed", "--json")
+        assert done.code == 3
+        report = done.events[-1]
+        assert (report["moved"], report["failed"]) == (1, 1)
+        assert report["left"] == 50 - before - 2
+        assert report["run"]["retry_of"] == 1
+        assert report["exit_code"] == 3
+        assert "start it without --retry-failed" in done.err
+        assert "applications were using" not in done.err
+
+        abandoned.sql("UPDATE secrets SET kind = 'k' WHERE secret_id = 's07'")
+        done = run("migrate", "--retry-failed")
+        assert done.code == 3  # nothing failed, and still it isn't all
+        assert f"{50 - before - 2} more rows" in done.err
+        assert run("migrate").code == 0
+        assert run("migrate", "--retry-failed").code == 0
+
+    def test_one_that_named_none_does_not_hide_the_one_before(self, abandoned, run):
+        assert run("migrate").code == 3
+        abandoned.sql("UPDATE secrets SET kind = 'k' WHERE secret_id = 's07'")
+        abandon_at_once(abandoned)
+        done = run("migrate", "--retry-failed", "--json")
+        assert (done.code, done.events[-1]["moved"]) == (0, 1)
+
+    def test_one_that_named_none_is_told(self, two, run):
+        abandon_at_once(two)
+        done = run("migrate", "--retry-failed")
+        assert done.code == 2
+        assert "without --retry-failed" in done.err
+
+
+def test_what_failed_on_another_way_is_not_tried(two, run):
+    two.sql("UPDATE secrets SET kind = 'x' WHERE secret_id = 's07'")
+    assert run("migrate").code == 3
+    done = run("migrate", "--to", "second", "--not-primary", "--retry-failed")
+    assert done.code == 2
+    assert "no earlier run" in done.err
+    assert "second" in done.err
+    # A run on another way since doesn't hide what failed on this one.
+    assert run("migrate", "--to", "second", "--not-primary").code == 0
+    assert run("migrate").code == 3
+    assert run("migrate", "--to", "second", "--not-primary", "--from", "local").code == 0
+    done = run("migrate", "--retry-failed", "--json")
+    assert done.events[-1]["run"]["retry_of"] == 3
 
 
 def test_a_rate(two, run):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,7 +73,9 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             "using rows; 10 if missing.",
         ),
         click.option(
-            "--retry-failed", is_flag=True, help="Try only the rows that failed in the last run."
+            "--retry-failed",
+            is_flag=True,
+            help="Try only the rows that failed in the last run to this target.",
         ),
         click.option(
             "--max-errors", type=click.IntRange(0), metavar="N", help="Stop if more rows fail."
@@ -214,7 +216,8 @@ def _code(
         return stop.code
     if report.matched_nothing:
         return 0 if allow_empty else NOTHING
-    if report.failed:
+    if report.failed or (report.left and report.settled):
+        # What a run that tried failures alone leaves wasn't among them: again leaves it, too.
         return PARTLY
     if report.unsettled:
         return UNSETTLED
@@ -264,11 +267,8 @@ def _advice(report: MigrationReport, code: int) -> str:
             "no row matched at all: is this the right database, and the right section? "
             "(--allow-empty makes this a success)"
         )
-    if report.failed:
-        return (
-            "the rows above are as they were; `keyhinge verify` tells which of them still open. "
-            "When they are mended, --retry-failed tries them alone"
-        )
+    if code == PARTLY:
+        return ". ".join(_partly(report))
     if report.unsettled:
         return f"given up after {report.sweeps} sweeps: {report.reason}. Run it again to go on"
     if code == TEMPORARY:
@@ -278,3 +278,17 @@ def _advice(report: MigrationReport, code: int) -> str:
     if not report.matched:
         return f"nothing to do: all is at {_target(report)} already"
     return ""
+
+
+def _partly(report: MigrationReport) -> Iterator[str]:
+    if report.failed:
+        yield (
+            "the rows above are as they were; `keyhinge verify` tells which of them still open. "
+            "When they are mended, --retry-failed tries them alone"
+        )
+    if report.left and report.settled:
+        rows = count(report.left, "more row")
+        yield (
+            f"{rows} to be moved that the earlier run hasn't named as failed, or never got to: "
+            "start it without --retry-failed to move all that is left"
+        )

@@ -68,7 +68,8 @@ def migrate(
         rate: At most so many rows in a second, for all processes together. None for no limit, or
             for the one that the run has.
         max_errors: Stop when more rows than that have failed; None for any number.
-        retry_failed: Try only the rows that failed in the last run.
+        retry_failed: Try only the rows that failed in the last run to this target, also if it was
+            abandoned. What that run didn't get to is `left`.
         workers_in_flight: How many batches are at a key service at the same time.
         on_progress: Called after each batch.
         stop: Asked after each batch; True, or a set event, ends the work after it.

@@ -224,10 +224,12 @@ class Migration:
         plan, layout = self.plan, self.plan.layout
         retry_of = None
         if self.options.retry_failed:
-            retry_of = self._patiently(lambda: last_run(self.engine, layout.name))
+            way = (layout.name, plan.operation, plan.target)
+            retry_of = self._patiently(lambda: last_run(self.engine, *way))
             if retry_of is None:
                 msg = (
-                    f"there is no earlier run on {layout.name} whose failures could be tried again"
+                    f"there is no earlier run on {layout.name} to {plan.target!r} "
+                    f"({plan.operation}) whose failures could be tried again"
                 )
                 raise MigrationError(msg)
         key = plan.target_key

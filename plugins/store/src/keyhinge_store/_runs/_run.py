@@ -19,7 +19,7 @@ from keyhinge_store._runs._evidence import (
     settle_participants,
 )
 from keyhinge_store._runs._holder import actor, is_gone, shown
-from keyhinge_store._runs._tables import RANGE, RUN
+from keyhinge_store._runs._tables import FAILURE, RANGE, RUN
 from keyhinge_store._runs._transact import clock, moment_of, own_transaction, transaction
 
 __all__ = [
@@ -274,21 +274,44 @@ def _lease(connection: sa.Connection, holder: str) -> dict[str, Any]:
     return {"holder": holder, "lease_until": clock(connection.engine) + limits.LEASE_SECONDS}
 
 
-def last_run(engine: sa.Engine, subject: str) -> int | None:
-    """Give the last run that went through all rows.
+def last_run(engine: sa.Engine, subject: str, operation: str, target: str) -> int | None:
+    """Give the last run on this way that went through rows of the table and may name failures.
+
+    One that was abandoned counts if it has named a row; otherwise it would hide what failed in the
+    run before it.
+
+    Args:
+        engine: Where the tables are.
+        subject: What was moved.
+        operation: "migrate" or "rewrap".
+        target: Where to.
+
+    Returns:
+        The run's id; None if there is no run on this way.
 
     Raises:
-        MigrationError: It isn't over.
+        MigrationError: It isn't over, or none of them has looked at a row to its end.
     """
+    named = sa.select(FAILURE.c.failure_id).where(FAILURE.c.run_id == RUN.c.run_id).exists()
     wanted = (
-        sa.select(RUN.c.run_id, RUN.c.state)
+        sa.select(RUN.c.run_id, RUN.c.state, named.label("named"))
         .where(RUN.c.subject == subject, RUN.c.retry_of.is_(None))
-        .where(RUN.c.operation != "verify")
+        .where(RUN.c.operation == operation, RUN.c.target == target)
         .order_by(RUN.c.run_id.desc())
-        .limit(1)
     )
+    last = wanted.limit(1)
+    telling = wanted.where(named | (RUN.c.state != "abandoned")).limit(1)
     with engine.connect() as connection:
-        found = connection.execute(wanted).one_or_none()
+        found = connection.execute(last).one_or_none()
+        if found is not None and found.state == "abandoned" and not found.named:
+            last_id = found.run_id
+            found = connection.execute(telling).one_or_none()
+            if found is None:
+                msg = (
+                    f"run {last_id} was ended before it named a row that failed, so there is "
+                    "nothing that could be tried alone. Start it without --retry-failed"
+                )
+                raise MigrationError(msg)
     if found is not None and found.state == "active":
         msg = (
             f"run {found.run_id} isn't over. Start it again without --retry-failed: it tries "
