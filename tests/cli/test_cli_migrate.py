@@ -104,6 +104,9 @@ def test_from_a_section_that_has_no_rows(three, run):
     three.sections("local", THREE)
     assert run("migrate", "--from", "second").code == 4
     assert run("migrate", "--from", "plaintext", "--from", "second").code == 0
+    done = run("migrate", "--from", "plaintext")
+    assert done.code == 0
+    assert "no row is under plaintext" in done.err
 
 
 @pytest.mark.parametrize(

@@ -520,6 +520,85 @@ class TestAdoption:
         assert [each.state for each in runs(column)] == ["finished", "abandoned"]
         assert migrate(column).moved == 20
 
+    @pytest.mark.parametrize(
+        ("source", "without"),
+        [
+            ("plaintext", ()),
+            ("plaintext", ("plaintext",)),  # the mapping's word, where no section has that name
+            ("(plaintext)", ("plaintext",)),  # what `status` calls them
+        ],
+    )
+    def test_from_plaintext_means_what_is_adopted(
+        self, open_column, open_keys, database, source, without
+    ) -> None:
+        column = self.adopted(open_column, open_keys("two", without=without))
+        for number in range(5):
+            database.execute(
+                "INSERT INTO tokens (account_id, token_id, kind, secret) VALUES (:n, 't', 'k', :s)",
+                n=number,
+                s=f"plain-{number}",
+            )
+        cells = {"account_id": 98, "token_id": "t", "kind": "k"}
+        with open_keys("one") as other:
+            store_one(self.mapped(column, other), "elsewhere", **cells)
+
+        seen = migrate(column, source=[source], dry_run=True)
+        report = migrate(column, source=[source])
+
+        assert (seen.matched, seen.verified) == (5, 5)
+        assert (report.matched, report.moved, report.failed) == (5, 5, 0)
+        labels = {label.section: label.values for label in status(column).labels}
+        assert labels == {"one": 1, "two": 5}
+
+    def test_from_plaintext_takes_those_of_the_section_along(
+        self, open_column, open_keys, database
+    ) -> None:
+        column = self.adopted(open_column, open_keys("one"))
+        self.put_plain(database)
+        store_one(
+            self.mapped(column, open_keys("plaintext")),
+            "in the clear",
+            account_id=2,
+            token_id="t",
+            kind="k",
+        )
+        assert migrate(column, source=["plaintext"]).moved == 2
+
+    def test_from_another_section_leaves_what_is_adopted(
+        self, open_column, open_keys, database
+    ) -> None:
+        column = self.adopted(open_column, open_keys("one"))
+        self.put_plain(database)
+        report = migrate(column, source=["two"])
+        assert (report.matched, report.moved) == (0, 0)
+
+    def test_where_nothing_is_adopted_it_is_none_of_them(
+        self, open_column, open_keys, database
+    ) -> None:
+        """In a column beside it, what isn't ours is broken, and stays out of this."""
+        keys = open_keys("one", without=("plaintext",))
+        column = self.adopted(open_column, keys)
+        self.put_plain(database)
+        database.execute("CREATE TABLE other (id integer PRIMARY KEY NOT NULL, secret text)")
+        database.execute("INSERT INTO other VALUES (1, 'broken')")
+        mapping = TableMapping(
+            table="other", primary_key="id", encoding="text", columns={"ciphertext": "secret"}
+        )
+        with Tables(column.engine, keys, [column.mapping, mapping]) as tables:
+            for source in ("plaintext", "(plaintext)"):
+                report = migrate(tables, source=[source], dry_run=True)
+                assert (report.matched, report.failed) == (1, 0)
+        with pytest.raises(MigrationError, match="no section 'plaintext'"):
+            migrate(MappedColumn(column.engine, keys, mapping), source=["plaintext"])
+
+    def put_plain(self, database: Any) -> None:
+        database.execute(
+            "INSERT INTO tokens (account_id, token_id, kind, secret) VALUES (1, 't', 'k', 'raw')"
+        )
+
+    def mapped(self, column: MappedColumn, keys: KeyManager) -> MappedColumn:
+        return MappedColumn(column.engine, keys, column.mapping)
+
     def test_what_begins_as_ours_is_never_a_plaintext(
         self, open_column, open_keys, database
     ) -> None:

@@ -275,6 +275,8 @@ def _advice(report: MigrationReport, code: int) -> str:
         return "applications were using the rows that are left; run the same command again"
     if report.dry_run:
         return "dry run: nothing was written; the real run makes the same calls to key services"
+    if not report.matched and report.source:
+        return f"nothing to do: no row is under {' or '.join(report.source)}"
     if not report.matched:
         return f"nothing to do: all is at {_target(report)} already"
     return ""

@@ -55,7 +55,9 @@ def migrate(
     Args:
         store: Where the values are: a store, a mapped column, or all mapped columns.
         keys: The configured sections; the store's own if None.
-        source: Sections to move from; None for everything that isn't at the target.
+        source: Sections to move from; None for everything that isn't at the target. Where a column
+            is being adopted, what is still in it goes with "plaintext" and with any section that
+            doesn't encrypt.
         target: The section to move to; None for the primary.
         not_primary: Let the target be another section than the primary.
         allow_plaintext: Let the target be a section that doesn't encrypt.

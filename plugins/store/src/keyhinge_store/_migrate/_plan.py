@@ -11,11 +11,16 @@ from typing import Literal
 import attrs
 import sqlalchemy as sa
 
-from keyhinge import KeyManager, KeyRef, SectionNotConfiguredError
+from keyhinge import ConfigError, KeyManager, KeyRef, SectionNotConfiguredError
+from keyhinge_store._codec import PLAIN
+from keyhinge_store._encodings import TextCodec
 from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Layout
 
 __all__ = ["Plan", "count_matching", "count_sections", "plan_migration", "plan_rewrap"]
+
+_ADOPTED = "plaintext"
+"""What a mapping calls the cells that it adopts, also where no section has that name."""
 
 
 @attrs.frozen
@@ -93,7 +98,7 @@ def plan_migration(
         msg = "source must be a list of section names, not a str"
         raise TypeError(msg)
     if source is not None:
-        sources = _source_labels(keys, labels, source, target)
+        sources = _source_labels(layout, keys, labels, source, target)
     # Where rows don't name their section, the source is tried first and the target last.
     order = [*map(keys.section_of, filter(partial(_is_known, keys), sources))]
     layout = layout.for_keys(keys, [*order, *(name for name in keys.sections if name != target)])
@@ -104,7 +109,9 @@ def plan_migration(
     if source is None:
         condition = sa.not_(codec.surely_at(table, targets))
     else:
-        condition = codec.under(table, sources)
+        # A name that only another table's rows have; here it would be whatever isn't ours.
+        own = [label for label in sources if label != PLAIN or _adopts(layout)]
+        condition = codec.under(table, own)
     rows = sum(labels.values())
     already = sum(labels.get(label, 0) for label in targets)
     return Plan("migrate", layout, sources, target, None, condition, rows, already, targets)
@@ -159,7 +166,11 @@ def section_labels(keys: KeyManager, section: str) -> tuple[str, ...]:
 
 
 def _source_labels(
-    keys: KeyManager, labels: dict[str, int], source: Sequence[str], target: str
+    layout: Layout,
+    keys: KeyManager,
+    labels: dict[str, int],
+    source: Sequence[str],
+    target: str,
 ) -> tuple[str, ...]:
     found: list[str] = []
     for name in source:
@@ -167,6 +178,8 @@ def _source_labels(
             found += section_labels(keys, name)
         elif (name and name in labels) or _is_known(keys, name):
             found.append(name)
+        elif name == _ADOPTED and (_adopts(layout) or PLAIN in labels):
+            found.append(PLAIN)
         else:
             known = sorted({*keys.sections, *labels})
             msg = (
@@ -174,6 +187,8 @@ def _source_labels(
                 f"{_suggestion(name, known)} There are: {', '.join(known)}"
             )
             raise MigrationError(msg)
+        if _adopts(layout) and _is_plain(keys, name):
+            found.append(PLAIN)
     if not found:
         msg = "no section to move from was named; leave it out to move everything"
         raise MigrationError(msg)
@@ -181,6 +196,22 @@ def _source_labels(
         msg = f"the section {target!r} can't be moved from and to at once; see rewrap"
         raise MigrationError(msg)
     return tuple(dict.fromkeys(found))
+
+
+def _adopts(layout: Layout) -> bool:
+    return isinstance(layout.codec, TextCodec) and layout.codec.adopt
+
+
+def _is_plain(keys: KeyManager, name: str) -> bool:
+    """Tell whether a name means a section that doesn't encrypt: what is adopted goes with it.
+
+    Its values stand open in the table like those that are adopted, and whoever asks for
+    plaintexts means both.
+    """
+    try:
+        return not keys.capabilities(keys.section_of(name)).encrypts
+    except (ConfigError, SectionNotConfiguredError):  # then nothing says that it is one
+        return False
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
