@@ -30,6 +30,8 @@ from keyhinge import (
     hookimpl,
 )
 from keyhinge_store import MigrationStoppedError, SecretStore, migrate
+from keyhinge_store._migrate import _migration
+from keyhinge_store._migrate._migration import Migration
 
 PROGRAM = """
 import json, sys
@@ -274,6 +276,27 @@ def count_updates(store: SecretStore) -> None:
         )
 
 
+class TestPatience:
+    @pytest.mark.parametrize("statements", range(1, 16, 2))
+    def test_a_database_that_stays_away_is_waited_for_once(
+        self, store: SecretStore, open_keys, fill, everything, statements: int
+    ) -> None:
+        """Wherever it goes: not by the run, then by the progress, then by the report."""
+        written = fill(store, 30)
+        keys = open_keys("two")
+        with (
+            without_waiting() as waited,
+            away_after(store.engine, statements),
+            pytest.raises(
+                MigrationStoppedError, match="connection to the database was lost"
+            ) as caught,
+        ):
+            migrate(store, keys, batch_size=10, patience=60, on_progress=lambda _: None)
+        assert caught.value.retryable
+        assert 50 < max(waited.values()) < 65
+        assert everything(store) == written
+
+
 class TestLostConnections:
     def test_they_are_cut_again_and_again(
         self, postgres_url: str, open_keys, fill, everything
@@ -315,6 +338,40 @@ class TestLostConnections:
         assert lost.is_set()
         assert (report.moved, report.complete) == (60, True)
         assert everything(store) == written
+
+
+@contextmanager
+def without_waiting() -> Iterator[dict[int, float]]:
+    """Let each thread wait no time at all, and tell for how many seconds it wanted to."""
+    waited: dict[int, float] = {}
+
+    def wait(migration: Migration, seconds: float) -> bool:
+        me = threading.get_ident()
+        waited[me] = waited.get(me, 0.0) + seconds
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Migration, "wait", wait)
+        patch.setattr(_migration, "_LOOK", 0.0)
+        yield waited
+
+
+@contextmanager
+def away_after(engine: sa.Engine, statements: int) -> Iterator[None]:
+    """Let the database be away for good, so many statements after the first range was taken."""
+    seen = 0
+
+    def fail(connection, cursor, statement, parameters, context, executemany):
+        nonlocal seen
+        if seen or "INSERT INTO keyhinge_range" in statement:
+            seen += 1
+        if seen > statements:
+            raise sa.exc.DBAPIError("", None, Exception("away"), connection_invalidated=True)
+
+    sa.event.listen(engine, "before_cursor_execute", fail)
+    yield
+    sa.event.remove(engine, "before_cursor_execute", fail)
+    assert seen > statements
 
 
 @contextmanager
@@ -422,6 +479,20 @@ class TestKeyServices:
         service.fail = lambda name, context: None
         assert everything(SecretStore(store.engine, keys)) == written
         assert migrate(store, keys).moved == 30
+
+    @pytest.mark.parametrize("calls", [0, 20, 45])
+    @pytest.mark.parametrize("name", ["encrypt", "decrypt"])
+    def test_an_outage_that_stays_is_waited_for_once(
+        self, store: SecretStore, keys: KeyManager, service: Faulty, fill, name: str, calls: int
+    ) -> None:
+        fill(store, 50)
+        left = iter(range(calls))
+        service.fail = lambda asked, context: (
+            UnavailableError("sealed") if asked == name and next(left, None) is None else None
+        )
+        with without_waiting() as waited, pytest.raises(MigrationStoppedError):
+            migrate(store, keys, batch_size=10, patience=60)
+        assert 50 < max(waited.values()) < 65
 
     def test_no_right_to_encrypt(
         self, store: SecretStore, keys: KeyManager, service: Faulty, fill

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -134,6 +135,7 @@ class Migration:
             MigrationStoppedError: It had to stop.
         """
         trouble: tuple[str, bool] | None = None
+        patience = self.patience
         try:
             with self._keys.clone() as cold:
                 self._cold = cold
@@ -150,7 +152,8 @@ class Migration:
             problem = translated(error)
             retryable = isinstance(problem, StoreError) and problem.retryable
             trouble = (f"the database failed: {problem}", retryable)
-        self._look(at_the_end=True)
+            patience = 0.0  # it was waited for
+        self._look(patience)
         if trouble is None and self._run is not None and self._run.state == "abandoned":
             trouble = (f"somebody ended run {self._run.run_id} for everybody", False)
         if trouble is None or self._interrupted:
@@ -190,7 +193,9 @@ class Migration:
     def tell(self) -> None:
         """Tell whoever asked how far it is."""
         if self.options.on_progress is not None:
-            self._look()
+            # Now and then, and not patiently: the work itself waits for a database that is away.
+            if time.monotonic() - self._looked >= _LOOK:
+                self._look(0.0)
             self.options.on_progress(self._progress())
 
     def _share(self) -> None:
@@ -202,8 +207,7 @@ class Migration:
         wanted = self._wanted()
         run_id = self._patiently(lambda: start_or_join(self.engine, wanted, holder))
         self._run_id = run_id
-        self._look(at_the_end=True)
-        self._first = self._run
+        self._first = self._run = self._patiently(self._read)
         pages = self._pages(wanted.retry_of)
         keys = _range_keys(self._rows, self.plan.rows)
         ranges = Ranges(self.engine, pages, run_id, holder, keys=keys)
@@ -256,25 +260,22 @@ class Migration:
             return TableRows(self.reader, plan.layout)
         return FailedRows(self.engine, plan.layout, retry_of, plan.condition, rows=self._rows)
 
-    def _look(self, *, at_the_end: bool = False) -> None:
-        """Look now and then what all processes together have done."""
-        run_id = self._run_id
-        if run_id is None or (not at_the_end and time.monotonic() - self._looked < _LOOK):
+    def _look(self, patience: float) -> None:
+        """Look what all processes together have done; if it can't be seen, keep what was known."""
+        if self._run_id is None:
             return
         self._looked = time.monotonic()
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._run = patiently(self._read, Patience(patience, self.wait)) or self._run
 
-        def look() -> RunInfo | None:
-            row = read_run(self.engine, run_id)
-            if row is None:
-                return None
-            with self.engine.connect() as connection:
-                failures = read_failures(connection, run_id, SHOWN_FAILURES) if at_the_end else []
-                return attrs.evolve(info_of(connection, row), failures=tuple(failures))
-
-        try:
-            self._run = patiently(look, Patience(self.patience, self.wait)) or self._run
-        except sa.exc.SQLAlchemyError:
-            return  # what was known before has to do
+    def _read(self) -> RunInfo | None:
+        assert self._run_id is not None  # noqa: S101 - whoever calls this has looked
+        row = read_run(self.engine, self._run_id)
+        if row is None:
+            return None
+        with self.engine.connect() as connection:
+            failures = read_failures(connection, self._run_id, SHOWN_FAILURES)
+            return attrs.evolve(info_of(connection, row), failures=tuple(failures))
 
     def _progress(self) -> Progress:
         tally = self.tally
