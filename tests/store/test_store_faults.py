@@ -23,6 +23,7 @@ from keyhinge import (
     Context,
     EncryptedValue,
     KeyManager,
+    KeyUnavailableError,
     OperationError,
     Provider,
     Sealed,
@@ -402,6 +403,7 @@ class Faulty(Provider):
     def __init__(self) -> None:
         self.fail: Callable[[str, Context], OperationError | None] = lambda name, context: None
         self.lie = False
+        self.lost: set[str] = set()
 
     def check(self, name: str, context: Context) -> None:
         error = self.fail(name, context)
@@ -418,6 +420,9 @@ class Faulty(Provider):
     @hookimpl
     def keyhinge_decrypt(self, value: EncryptedValue, context: Context) -> bytes:
         self.check("decrypt", context)
+        if context.get("secret_id") in self.lost:
+            msg = "no such key"
+            raise KeyUnavailableError(msg)
         return bytes(b ^ 0x55 for b in value.ciphertext[:-1])
 
 
@@ -526,6 +531,89 @@ class TestKeyServices:
         report = migrate(store, target="one", not_primary=True)
         assert (report.moved, report.complete) == (30, True)
         assert everything(store) == written
+
+    @pytest.mark.parametrize("kind", [AccessDeniedError, KeyUnavailableError])
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_a_section_that_is_closed_from_the_start(
+        self, open_store, keys: KeyManager, service: Faulty, fill, kind, dry_run: bool
+    ) -> None:
+        """One clear error, not one for each of the rows; nothing else is tried in vain."""
+        store = open_store(keys)
+        fill(store, 50)
+        asked = []
+
+        def fail(name: str, context: Context) -> OperationError:
+            asked.append(name)
+            error: OperationError = kind("no such right")
+            return error
+
+        service.fail = fail
+        with pytest.raises(MigrationStoppedError, match="opens none of its values") as caught:
+            migrate(store, target="one", not_primary=True, batch_size=10, dry_run=dry_run)
+
+        assert not caught.value.retryable
+        assert "no such right" in str(caught.value)
+        assert (caught.value.report.moved, caught.value.report.failed) == (0, 0)
+        assert asked == ["decrypt"] * 10 + ["encrypt"]  # the section's own key is asked for once
+        service.fail = lambda name, context: None
+        assert migrate(store, target="one", not_primary=True).complete
+
+    def test_the_own_key_is_known_and_refused(
+        self, open_store, keys: KeyManager, service: Faulty, fill
+    ) -> None:
+        """Also where the service still names its key, or even encrypts."""
+        store = open_store(keys)
+        fill(store, 50)
+        service.fail = lambda name, context: AccessDeniedError("no") if name == "decrypt" else None
+        with pytest.raises(MigrationStoppedError, match="opens none of its values"):
+            migrate(store, target="one", not_primary=True, batch_size=10)
+
+    def test_a_key_that_is_lost(
+        self, open_store, keys: KeyManager, service: Faulty, fill, everything
+    ) -> None:
+        """Its rows come first, a batch of them and more, and fail one by one; so they do again."""
+        store = open_store(keys)
+        fill(store, 50)
+        lost = {info.secret_id for info in store.list()[:25]}
+        table = store.layout.table
+        with store.engine.begin() as connection:
+            old = sa.func.replace(table.c.secret, ":key:1:", ":lost:1:")
+            connection.execute(
+                table.update().where(table.c.secret_id.in_(lost)).values(key_id="lost", secret=old)
+            )
+        service.lost = lost
+        for moved in (25, 0):
+            report = migrate(store, target="one", not_primary=True, batch_size=10)
+            assert (report.moved, report.failed, report.settled) == (moved, 25, True)
+            assert {failure.reason for failure in report.failures} == {"KeyUnavailableError"}
+
+    def test_a_section_that_can_not_be_used(
+        self, open_store, keys: KeyManager, configuration, fill
+    ) -> None:
+        """It is configured, and its provider isn't there: that isn't a matter of rows."""
+        store = open_store(keys)
+        fill(store, 50)
+        config = configuration("one")
+        config["keyManagement"]["faulty"] = {"type": "not-installed"}
+        with (
+            KeyManager.open(config) as others,
+            pytest.raises(MigrationStoppedError, match="can't be used") as caught,
+        ):
+            migrate(store, others, batch_size=10)
+        assert (caught.value.report.moved, caught.value.report.failed) == (0, 0)
+
+    def test_another_section_goes_on_without_the_closed_one(
+        self, open_store, keys: KeyManager, open_keys, service: Faulty, fill
+    ) -> None:
+        store = open_store(keys)
+        fill(store, 20)
+        SecretStore(store.engine, open_keys("two")).put(account_id="a", kind="k", value="v")
+        service.fail = lambda name, context: AccessDeniedError("no")
+        how: dict[str, Any] = {"target": "one", "not_primary": True}
+        with pytest.raises(MigrationStoppedError, match="--from"):
+            migrate(store, keys, **how)
+        report = migrate(store, keys, source=["two"], **how)
+        assert (report.moved, report.failed) == (1, 0)
 
     def test_rows_that_may_not_be_decrypted(
         self, open_store, keys: KeyManager, service: Faulty, fill

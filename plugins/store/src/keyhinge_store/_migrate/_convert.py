@@ -166,7 +166,10 @@ class Converter:
             return self._ask("decrypt", self._keys.decrypt_many, items, _section_named)
 
         outcomes = decrypt(items)
-        self._access.look(items, outcomes, decrypt)
+        others = self._plan.layout.codec.others
+        self._access.look(
+            items, outcomes, decrypt, cold=self._cold, is_sure=lambda value: not others(value)
+        )
         return outcomes
 
     def _has_to_go(self, value: EncryptedValue) -> bool:

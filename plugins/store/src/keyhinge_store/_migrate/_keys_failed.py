@@ -8,8 +8,13 @@ __all__ = ["KeysFailedError"]
 
 
 class KeysFailedError(Exception):
-    """Carries the error out to the engine."""
+    """Carries the error out to the engine.
 
-    def __init__(self, error: OperationError) -> None:
-        super().__init__(str(error))
+    Args:
+        error: What a section said.
+        about: What it means, and what to do, where that is known.
+    """
+
+    def __init__(self, error: OperationError, about: str = "") -> None:
+        super().__init__(f"{error}; {about}" if about else str(error))
         self.error = error

@@ -145,7 +145,7 @@ class Migration:
                 else:
                     self._share()
         except KeysFailedError as failure:
-            trouble = (f"the keys failed: {failure.error}", failure.error.retryable)
+            trouble = (f"the keys failed: {failure}", failure.error.retryable)
         except TooManyFailuresError:
             trouble = (f"more than {self.max_errors:,} rows failed", False)
         except sa.exc.SQLAlchemyError as error:
