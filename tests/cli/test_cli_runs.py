@@ -46,8 +46,8 @@ def abandon_at_once(project):
         rate=None,
     )
     with KeyManager.open(project.config) as keys, open_store(keys) as store:
-        create_state_tables(store.engine)
-        abandon(store, start_or_join(store.engine, wanted, new_holder()))
+        create_state_tables(store)
+        abandon(store, start_or_join(store.state, wanted, new_holder()))
 
 
 def test_none_yet(two, run):

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import sqlalchemy as sa
 
 from keyhinge import UnavailableError
 from keyhinge_local import keyfile
 from keyhinge_store import (
+    MappedColumn,
     NewSecret,
     SecretStore,
+    TableMapping,
+    _counting,
+    ages,
     migrate,
     samples,
     status,
@@ -18,6 +25,26 @@ from keyhinge_store import (
 )
 
 KEY = ("account_id", "secret_id")
+
+
+@contextmanager
+def sent(engine: sa.Engine) -> Iterator[list[list[str]]]:
+    """Collect the statements that are sent, one list for each transaction."""
+    transactions: list[list[str]] = [[]]
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        transactions[-1].append(statement)
+
+    def end(connection):
+        transactions.append([])
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    for name in ("commit", "rollback"):
+        sa.event.listen(engine, name, end)
+    yield transactions
+    sa.event.remove(engine, "before_cursor_execute", note)
+    for name in ("commit", "rollback"):
+        sa.event.remove(engine, name, end)
 
 
 class TestStatus:
@@ -49,6 +76,50 @@ class TestStatus:
         assert (report.values, report.stale, report.unencrypted) == (14, 9, 2)
         assert (report.unreadable, report.not_configured) == (0, 0)
         assert report.oldest == min(info.encrypted_at for info in store.list())
+
+    @pytest.mark.parametrize("rows", [0, 8, 9, 45])
+    def test_part_by_part(self, open_store, open_keys, fill, monkeypatch, rows) -> None:
+        """Each in a transaction of its own, so that none is open for long in a large table."""
+        monkeypatch.setattr(_counting, "PART_KEYS", 10)
+        fill(open_store(open_keys("two")), rows)
+        store = open_store(open_keys("one"))
+        store.put(account_id="acct_3", kind="k", value="v", secret_id="s00000")
+        with sent(store.engine) as transactions:
+            report = status(store)
+        counted = {label.section: label.values for label in report.labels}
+        assert counted == ({"one": 1, "two": rows} if rows else {"one": 1})
+        parts = (rows + 1) // 10 + 1
+        grouped = [each for each in transactions if any("GROUP BY" in text for text in each)]
+        assert len(grouped) == parts
+        assert [len(each) for each in grouped] == [2] * parts  # to find its end, and to count
+        assert sum(month.values for month in ages(store)) == rows + 1
+
+    def test_parts_of_a_key_of_three_columns_and_empty_cells(
+        self, database_url, database, open_keys, monkeypatch
+    ) -> None:
+        monkeypatch.setattr(_counting, "PART_KEYS", 7)
+        database.execute(
+            "CREATE TABLE t (a integer NOT NULL, b text NOT NULL, c integer NOT NULL, secret text, "
+            "PRIMARY KEY (a, b, c))"
+        )
+        for number in range(40):
+            database.execute(
+                "INSERT INTO t VALUES (:a, :b, :c, :secret)",
+                a=number % 3,
+                b="äbÄB"[number % 4],
+                c=number,
+                secret="plain" if number % 5 else None,
+            )
+        mapping = TableMapping(
+            table="t",
+            primary_key=("a", "b", "c"),
+            encoding="text",
+            columns={"ciphertext": "secret"},
+            adopt="plaintext",
+        )
+        with MappedColumn(database_url, open_keys("one"), mapping) as column:
+            [table] = status(column).tables
+        assert (table.plaintexts, table.empty, table.values) == (32, 8, 32)
 
     def test_what_can_not_be_read(self, store: SecretStore, open_keys, database, fill) -> None:
         fill(store, 10)

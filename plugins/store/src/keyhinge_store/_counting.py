@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +11,26 @@ import attrs
 import sqlalchemy as sa
 
 from keyhinge_store._codec import OR, PLAIN, UNREADABLE, Labels
-from keyhinge_store._layout import Layout, label_text
+from keyhinge_store._layout import Key, Layout, label_text
+from keyhinge_store._reader import Reader
 from keyhinge_store._resolver import count_known
 
-__all__ = ["Counted", "LabelCount", "count_labels", "count_months", "count_outside", "snapshot"]
+__all__ = [
+    "Counted",
+    "LabelCount",
+    "count_labels",
+    "count_months",
+    "count_outside",
+    "label_counts",
+    "labels_statement",
+    "merged",
+    "snapshot",
+]
 
 # An inventory that is kept names so many keys, and sums the others up.
 _KEPT_LABELS = 1000
+PART_KEYS = 50_000
+"""So many keys are counted by one statement."""
 
 
 @attrs.frozen
@@ -96,32 +109,38 @@ def count_labels(
     before: datetime | None = None,
     dated: bool = True,
 ) -> Counted:
-    """Count a column's values by their labels, in one pass of the database over the table.
+    """Count a column's values by their labels. The database counts, one part after the other.
+
+    Each part is a statement and a transaction of its own, so that nothing long holds back what
+    PostgreSQL has to clean up. So it isn't a picture of one moment; a value that is moved
+    meanwhile is counted once all the same, since its key stays.
 
     Args:
-        connection: Where to read.
+        connection: Where to read. Its transaction is ended after each part.
         layout: The column; see `Layout.for_keys`.
         before: Values that were encrypted before this moment count as overdue.
         dated: Whether times of encryption matter. If not, one that can't be read does no harm.
     """
-    table, codec = layout.table, layout.codec
-    names = codec.groups(table)
-    wanted = _grouped(names, layout).add_columns(
-        sa.func.count(),
-        *_dates(layout.encrypted_at if dated else None, layout, before),
-        _sum(codec.contradicts(table)),
-    )
-    rows = connection.execute(wanted).all()
-    found = [_label_count(codec.labels_of(row[: len(names)]), row[-5:]) for row in rows]
+    wanted = labels_statement(layout, before=before, dated=dated)
+    found: list[LabelCount] = []
+    empty = 0
+    for conditions, given in parts(connection, layout):
+        rows = connection.execute(wanted.where(*conditions), given).all()
+        found = list(merged([*found, *label_counts(layout, rows)]))
+        empty += _empty(connection, layout, conditions, given)
     unclear = {name for each in found if OR in each.section for name in each.section.split(OR)}
     if unclear:
         known = count_known(connection, layout, sorted(unclear))
         found = [part for each in found for part in _told_apart(each, known)]
-    return Counted(_merged(found), _empty(connection, layout))
+    return Counted(merged(found), empty)
 
 
 def count_months(connection: sa.Connection, layout: Layout) -> dict[tuple[str, str], int]:
     """Count a column's values by section and by the month (UTC) of their encryption.
+
+    Args:
+        connection: As for `count_labels`.
+        layout: The column.
 
     Returns:
         Values by section and month, as in "2026-01"; the month is "" where none is known.
@@ -137,21 +156,62 @@ def count_months(connection: sa.Connection, layout: Layout) -> dict[tuple[str, s
             month = sa.func.substr(sa.type_coerce(column, sa.Text()), 1, len("2026-01"))
     wanted = _grouped((*names, month), layout).add_columns(sa.func.count())
     found: Counter[tuple[str, str]] = Counter()
-    for *group, when, values in connection.execute(wanted):
-        section = label_text(codec.labels_of(group)[0])
-        found[section, str(when or "")] += int(values)
+    for conditions, given in parts(connection, layout):
+        for *group, when, values in connection.execute(wanted.where(*conditions), given):
+            section = label_text(codec.labels_of(group)[0])
+            found[section, str(when or "")] += int(values)
     return dict(found)
 
 
 def count_outside(connection: sa.Connection, layout: Layout) -> int:
-    """Count the values in rows that `where` leaves out: of any kind, also plaintexts."""
+    """Count the values in rows that `where` leaves out: of any kind, also plaintexts.
+
+    Ends the connection's transaction after each part of the table.
+    """
     if layout.where is None or not layout.where_columns:
         return 0
     # NULL in a column of `where` is neither true nor false, and outside all the same.
     outside = layout.where.is_not(sa.true())
     there = layout.table.c[layout.value].is_not(None)
     counted = sa.select(sa.func.count()).select_from(layout.table).where(outside, there)
-    return int(connection.execute(counted).scalar_one())
+    return sum(
+        int(connection.execute(counted.where(*part), sent).scalar_one())
+        for part, sent in parts(connection, layout)
+    )
+
+
+def parts(
+    connection: sa.Connection, layout: Layout
+) -> Iterator[tuple[list[sa.ColumnElement[bool]], dict[str, Any]]]:
+    """Divide a table by its key, and end the connection's transaction after each part.
+
+    Yields:
+        The conditions for a part, and what to send with them.
+    """
+    reader = Reader(connection.engine, layout, None, rows=1, size=1)
+    after: Key | None = None
+    while True:
+        last = reader.ahead(after, PART_KEYS, connection=connection)
+        yield reader.between(after, last)
+        connection.commit()
+        if last is None:
+            return
+        after = last
+
+
+def labels_statement(layout: Layout, *, before: datetime | None, dated: bool) -> sa.Select[Any]:
+    """Count by labels; `label_counts` reads what comes of it."""
+    table, codec = layout.table, layout.codec
+    return _grouped(codec.groups(table), layout).add_columns(
+        sa.func.count(),
+        *_dates(layout.encrypted_at if dated else None, layout, before),
+        _sum(codec.contradicts(table)),
+    )
+
+
+def label_counts(layout: Layout, rows: Iterable[Sequence[Any]]) -> list[LabelCount]:
+    """Read the rows that `labels_statement` gives."""
+    return [_label_count(layout.codec.labels_of(row[:-5]), row[-5:]) for row in rows]
 
 
 def snapshot(connection: sa.Connection, layout: Layout) -> dict[str, Any]:
@@ -225,18 +285,23 @@ def _sum(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
     return sa.func.sum(sa.case((condition, 1), else_=0))
 
 
-def _empty(connection: sa.Connection, layout: Layout) -> int:
+def _empty(
+    connection: sa.Connection,
+    layout: Layout,
+    conditions: Sequence[sa.ColumnElement[bool]],
+    given: Mapping[str, Any],
+) -> int:
     if not layout.cell(layout.value).nullable:
         return 0
     where = [] if layout.where is None else [layout.where]
     without = sa.select(sa.func.count()).where(*where, layout.table.c[layout.value].is_(None))
-    return int(connection.execute(without).scalar_one())
+    return int(connection.execute(without.where(*conditions), given).scalar_one())
 
 
-def _merged(groups: Iterable[LabelCount]) -> tuple[LabelCount, ...]:
+def merged(groups: Iterable[LabelCount]) -> tuple[LabelCount, ...]:
     """Bring groups with the same labels together, as there are where something is unreadable."""
     found: dict[tuple[str, str, str], LabelCount] = {}
     for group in groups:
         labels = group.section, group.key_id, group.version
         found[labels] = found[labels].plus(group) if labels in found else group
-    return tuple(found.values())
+    return tuple(found[labels] for labels in sorted(found))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
+import sqlalchemy as sa
 
 from keyhinge import (
     ConfigError,
@@ -25,12 +27,15 @@ from keyhinge_store._counting import (
     count_months,
     count_outside,
 )
+from keyhinge_store._errors_sql import guarded
 from keyhinge_store._policy import BROKEN, NOT_KNOWN, cutoff, judge, key_age
 from keyhinge_store._runs._history import first_seen
-from keyhinge_store._stored import Stored, columns_of
+from keyhinge_store._stored import Column, Stored, columns_of
 from keyhinge_store._table import now
 
 __all__ = ["LabelStatus", "MonthCount", "StatusReport", "TableStatus", "ages", "status"]
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -179,7 +184,8 @@ def status(
 ) -> StatusReport:
     """Count what is stored by section, key id and version.
 
-    The database does the counting, so the memory goes by the number of keys, not of rows.
+    The database does the counting, so the memory goes by the number of keys, not of rows. It
+    counts one part of a table after the other, in short transactions.
 
     Args:
         store: Where the values are: a store, a mapped column, or all mapped columns.
@@ -200,8 +206,8 @@ def status(
     labels: list[LabelStatus] = []
     for column in columns:
         layout = column.layout.for_keys(keys)
-        counted = column.run(partial(count_labels, layout=layout, before=before))
-        outside = column.run(partial(count_outside, layout=layout))
+        counted = scanned(column, partial(count_labels, layout=layout, before=before))
+        outside = scanned(column, partial(count_outside, layout=layout))
         tables.append(_table(layout.name, counted, outside, bound=layout.codec.bound))
         for each in counted.labels:
             told = _label(keys, current, layout.name, each)
@@ -254,10 +260,21 @@ def ages(store: Stored, keys: KeyManager | None = None) -> list[MonthCount]:
     found: list[MonthCount] = []
     for column in columns_of(store):
         layout = column.layout.for_keys(keys)
-        counted = column.run(partial(count_months, layout=layout))
+        counted = scanned(column, partial(count_months, layout=layout))
         months = [MonthCount(layout.name, *group, values) for group, values in counted.items()]
         found += sorted(months, key=lambda each: (not each.month, each.month, each.section))
     return found
+
+
+def scanned(column: Column, work: Callable[[sa.Connection], T]) -> T:
+    """Do some work that ends its transactions itself, on a table that is known to be there."""
+    column.run(lambda _: None)
+
+    def scan() -> T:
+        with column.engine.connect() as connection:
+            return work(connection)
+
+    return guarded(scan)
 
 
 def _table(name: str, counted: Counted, outside: int, *, bound: bool) -> TableStatus:

@@ -79,12 +79,31 @@ class Reader:
             yield rows
             after = self._layout.key_of(rows[-1])
 
-    def ahead(self, after: Key | None, count: int) -> Key | None:
+    def between(
+        self, after: Key | None, last: Key | None
+    ) -> tuple[list[sa.ColumnElement[bool]], dict[str, Any]]:
+        """Give the conditions for a part of the table, and what to send with them.
+
+        Args:
+            after: The key behind which it begins; None for the beginning of the table.
+            last: Its last key; None for the end of the table.
+        """
+        key, found = sa.tuple_(*self._key()), []
+        if after is not None:
+            found.append(key > self._marks("after", _kinds(after)))
+        if last is not None:
+            found.append(key <= self._marks("last", _kinds(last)))
+        return found, {**_given("after", after), **_given("last", last)}
+
+    def ahead(
+        self, after: Key | None, count: int, *, connection: sa.Connection | None = None
+    ) -> Key | None:
         """Find the key that is so many keys behind another one, whatever its row holds.
 
         Args:
             after: The other one; None for the beginning of the table.
             count: How many; the database walks over them in the key's index.
+            connection: Where to read; a connection of its own if None.
 
         Returns:
             The key; None if the table ends before it.
@@ -92,13 +111,15 @@ class Reader:
         Raises:
             SQLAlchemyError: The database failed.
         """
+        if connection is None:
+            with self._engine.connect() as opened:
+                return self.ahead(after, count, connection=opened)
         columns = [self._layout.selected(name) for name in self._layout.key]
         wanted = sa.select(*(column.label(f"k{i}") for i, column in enumerate(columns)))
         wanted = wanted.order_by(*self._key()).limit(1).offset(count - 1)
         if after is not None:
             wanted = wanted.where(sa.tuple_(*self._key()) > self._marks("after", _kinds(after)))
-        with self._engine.connect() as connection:
-            row = connection.execute(wanted, _given("after", after)).one_or_none()
+        row = connection.execute(wanted, _given("after", after)).one_or_none()
         return None if row is None else tuple(row)
 
     def _statement(self, after: Key | None, last: Key | None) -> sa.Select[Any]:

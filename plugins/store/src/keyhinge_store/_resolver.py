@@ -98,7 +98,8 @@ def count_known(
 ) -> Counter[Labels]:
     """Count the values whose section the ledger knows, by section, key id and version.
 
-    Goes through the rows page by page: no database can make our digests.
+    Goes through the rows page by page: no database can make our digests. The connection's
+    transaction is ended after each page.
 
     Args:
         connection: Where the table is.
@@ -125,4 +126,5 @@ def count_known(
                 parsed.append((row, item))
         for value in resolver.known(connection, parsed).values():
             counted[value.section, value.key_id, value.version] += 1
+        connection.commit()
     return counted

@@ -25,7 +25,7 @@ from keyhinge_cli._progress import progress
 from keyhinge_cli._session import open_keys, open_stored
 from keyhinge_cli._signals import Stop, stoppable
 from keyhinge_cli._staged import check_staged, is_monetrs, run_staged, staged_options
-from keyhinge_cli._text import asked
+from keyhinge_cli._text import asked, count
 
 if TYPE_CHECKING:
     from keyhinge_store import MigrationReport
