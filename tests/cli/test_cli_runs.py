@@ -217,3 +217,12 @@ def test_the_second_one_in_sqlite_is_told(two, run, start, program):
     assert running.end().code == 143
     # It has let go at once.
     assert program("migrate").code == 0
+
+
+def test_status_estimate(two, run):
+    """SQLite has nothing to estimate from: it counts, and says so."""
+    done = run("status", "--estimate", "--json")
+    assert done.code == 0
+    assert (done.events[-1]["values"], done.events[-1]["estimated"]) == (50, False)
+    for more in (["--html", "page.html"], ["--max-key-age", "365d"]):
+        assert run("status", "--estimate", *more).code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from keyhinge_store import (
     SecretStore,
     TableMapping,
     _counting,
+    _estimating,
     ages,
     migrate,
     samples,
@@ -93,6 +95,68 @@ class TestStatus:
         assert len(grouped) == parts
         assert [len(each) for each in grouped] == [2] * parts  # to find its end, and to count
         assert sum(month.values for month in ages(store)) == rows + 1
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_an_estimate_reads_a_sample(self, open_store, open_keys, fill, database) -> None:
+        """Two statements, however large the table is; roughly right."""
+        fill(open_store(open_keys("two")), 6000)
+        store = open_store(open_keys("one"))
+        store.put_many(NewSecret("a", "k", "v", f"one-{n}") for n in range(3000))
+        assert not status(store, estimate=True).estimated  # never analyzed: it is counted
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as analyzing:
+            analyzing.exec_driver_sql("ANALYZE secrets")
+        assert not status(store, estimate=True).estimated  # small: it is counted
+        with pytest.MonkeyPatch.context() as patch, sent(store.engine) as transactions:
+            patch.setattr(_estimating, "SAMPLE_ROWS", 4500)
+            report = status(store, estimate=True)
+        assert report.estimated
+        assert len([text for each in transactions for text in each]) <= 3
+        counted = {label.section: label.values for label in report.labels}
+        assert 3000 < counted["two"] < 9000
+        assert 1000 < counted["one"] < 6000
+        assert not status(store).estimated
+
+    @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+    def test_an_estimate_of_a_mapped_column(
+        self, database_url, database, open_keys, monkeypatch
+    ) -> None:
+        """With `where`, cells that are empty, and partitions."""
+        monkeypatch.setattr(_estimating, "SAMPLE_ROWS", 4000)
+        database.execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, kind text NOT NULL, secret text) "
+            "PARTITION BY RANGE (id)"
+        )
+        for start in (0, 4000):
+            database.execute(
+                f"CREATE TABLE t{start} PARTITION OF t "
+                f"FOR VALUES FROM ({start}) TO ({start + 4000})"
+            )
+        database.execute(
+            "INSERT INTO t SELECT n, CASE WHEN n % 2 = 0 THEN 'a' ELSE 'b' END, "
+            "CASE WHEN n % 4 = 0 THEN 'plain' END FROM generate_series(0, 7999) AS n"
+        )
+        database.execute("ANALYZE t")
+        mapping = TableMapping(
+            table="t",
+            primary_key="id",
+            encoding="text",
+            columns={"ciphertext": "secret"},
+            adopt="plaintext",
+            where={"kind": "a"},
+        )
+        with MappedColumn(database_url, open_keys("one"), mapping) as column:
+            report = status(column, estimate=True)
+        assert report.estimated
+        [table] = report.tables
+        assert 1000 < table.plaintexts < 3000
+        assert 1000 < table.empty < 3000
+
+    def test_an_estimate_where_it_is_counted(self, store: SecretStore, fill) -> None:
+        fill(store, 10)
+        report = status(store, estimate=True)
+        assert (report.values, report.estimated) == (10, False)
+        with pytest.raises(ValueError, match="max_key_age"):
+            status(store, estimate=True, max_key_age=timedelta(days=1))
 
     def test_parts_of_a_key_of_three_columns_and_empty_cells(
         self, database_url, database, open_keys, monkeypatch

@@ -24,6 +24,7 @@ __all__ = [
     "label_counts",
     "labels_statement",
     "merged",
+    "outside_at_once",
     "snapshot",
 ]
 
@@ -168,16 +169,25 @@ def count_outside(connection: sa.Connection, layout: Layout) -> int:
 
     Ends the connection's transaction after each part of the table.
     """
+    if not layout.where_columns:
+        return 0
+    return sum(outside_at_once(connection, layout, *part) for part in parts(connection, layout))
+
+
+def outside_at_once(
+    connection: sa.Connection,
+    layout: Layout,
+    conditions: Sequence[sa.ColumnElement[bool]] = (),
+    given: Mapping[str, Any] | None = None,
+) -> int:
+    """Count the same in one statement, in the rows for which some conditions hold."""
     if layout.where is None or not layout.where_columns:
         return 0
     # NULL in a column of `where` is neither true nor false, and outside all the same.
     outside = layout.where.is_not(sa.true())
     there = layout.table.c[layout.value].is_not(None)
-    counted = sa.select(sa.func.count()).select_from(layout.table).where(outside, there)
-    return sum(
-        int(connection.execute(counted.where(*part), sent).scalar_one())
-        for part, sent in parts(connection, layout)
-    )
+    counted = sa.select(sa.func.count()).select_from(layout.table)
+    return int(connection.execute(counted.where(outside, there, *conditions), given).scalar_one())
 
 
 def parts(

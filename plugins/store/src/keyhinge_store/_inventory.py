@@ -28,6 +28,7 @@ from keyhinge_store._counting import (
     count_outside,
 )
 from keyhinge_store._errors_sql import guarded
+from keyhinge_store._estimating import estimated_counts
 from keyhinge_store._policy import BROKEN, NOT_KNOWN, cutoff, judge, key_age
 from keyhinge_store._runs._history import first_seen
 from keyhinge_store._stored import Column, Stored, columns_of
@@ -125,6 +126,7 @@ class StatusReport:
         outside: Values in rows that a mapping's `where` leaves out; in no other number.
         database: The database's URL, without password and query.
         sections: The sections of the configuration.
+        estimated: Whether the counts of a table are estimates, as they were asked for.
     """
 
     primary: str
@@ -145,6 +147,7 @@ class StatusReport:
     outside: int
     database: str
     sections: tuple[SectionInfo, ...]
+    estimated: bool = False
 
     @property
     def policy(self) -> str | None:
@@ -181,6 +184,7 @@ def status(
     keys: KeyManager | None = None,
     *,
     max_key_age: timedelta | None = None,
+    estimate: bool = False,
 ) -> StatusReport:
     """Count what is stored by section, key id and version.
 
@@ -191,12 +195,18 @@ def status(
         store: Where the values are: a store, a mapped column, or all mapped columns.
         keys: The configured sections; the store's own if None.
         max_key_age: For how long a key version may be in use; what the configuration says if None.
+        estimate: Don't count large tables in PostgreSQL, but estimate from a sample of their pages.
+            Labels that few values have may be missing. The age of keys isn't judged then.
 
     Raises:
+        ValueError: Both `max_key_age` and `estimate`: a sample proves nothing about ages.
         DatabaseError: The database failed.
     """
     keys = store.keys if keys is None else keys
-    at, longest = now(), key_age(keys, max_key_age)
+    if estimate and max_key_age is not None:
+        msg = "an estimate doesn't tell whether all keys are younger than max_key_age"
+        raise ValueError(msg)
+    at, longest = now(), None if estimate else key_age(keys, max_key_age)
     before = cutoff(at, longest)
     current, problem = _current(keys)
     columns = columns_of(store)
@@ -204,10 +214,16 @@ def status(
     seen = {} if before is None else first_seen(columns[0].state)
     tables: list[TableStatus] = []
     labels: list[LabelStatus] = []
+    estimated = False
     for column in columns:
         layout = column.layout.for_keys(keys)
-        counted = scanned(column, partial(count_labels, layout=layout, before=before))
-        outside = scanned(column, partial(count_outside, layout=layout))
+        guess = scanned(column, partial(estimated_counts, layout=layout)) if estimate else None
+        estimated |= guess is not None
+        if guess is None:
+            counted = scanned(column, partial(count_labels, layout=layout, before=before))
+            outside = scanned(column, partial(count_outside, layout=layout))
+        else:
+            counted, outside = guess
         tables.append(_table(layout.name, counted, outside, bound=layout.codec.bound))
         for each in counted.labels:
             told = _label(keys, current, layout.name, each)
@@ -240,6 +256,7 @@ def status(
         outside=sum(table.outside for table in tables),
         database=database_text(columns[0].engine),
         sections=sections_of(keys),
+        estimated=estimated,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keyhinge_cli._age import policy_note, policy_words
-from keyhinge_cli._exit import NO, NOTHING, PARTLY, finish
+from keyhinge_cli._exit import NO, NOTHING, PARTLY, USAGE, CliError, finish
 from keyhinge_cli._files import write_page
 from keyhinge_cli._options import Command, Invocation, pass_invocation
 from keyhinge_cli._output import Output
@@ -32,9 +32,18 @@ if TYPE_CHECKING:
     metavar="AGE",
     help="For how long a key version may be in use, as in 365d; else the file's `maxKeyAge`.",
 )
+@click.option(
+    "--estimate",
+    is_flag=True,
+    help="Estimate large tables in PostgreSQL from a sample; not with --html or --max-key-age.",
+)
 @pass_invocation
 def status(
-    invocation: Invocation, allow_empty: bool, html: str | None, max_key_age: timedelta | None
+    invocation: Invocation,
+    allow_empty: bool,
+    html: str | None,
+    max_key_age: timedelta | None,
+    estimate: bool,
 ) -> None:
     """Count the stored values by section, key id and version; nothing is decrypted.
 
@@ -46,8 +55,13 @@ def status(
     or if that isn't known.
     """
     out = invocation.out
+    if estimate and (html is not None or max_key_age is not None):
+        msg = "--estimate looks at a sample: it can't make the page, nor judge ages"
+        raise CliError(msg, USAGE)
     with open_keys(invocation) as keys, open_stored(invocation, keys) as store:
-        report: StatusReport = plugin("store").status(store, keys, max_key_age=max_key_age)
+        report: StatusReport = plugin("store").status(
+            store, keys, max_key_age=max_key_age, estimate=estimate
+        )
         page = None if html is None else _page(store, keys, report)
     if html is not None and page is not None:
         write_page(html, page)
@@ -108,7 +122,10 @@ def _summary(report: StatusReport) -> str:
     if not report.values:
         return "the table is empty (--allow-empty makes this a success)"
     stale = "not known how many" if report.stale is None else f"{report.stale:,}"
-    return f"{count(report.values, 'value')}, {stale} stale; {report.primary} encrypts new ones"
+    about = "estimated from a sample: about " if report.estimated else ""
+    return (
+        f"{about}{count(report.values, 'value')}, {stale} stale; {report.primary} encrypts new ones"
+    )
 
 
 def _warn(out: Output, report: StatusReport) -> None:
