@@ -62,6 +62,7 @@ def test_load_tries_each(program, service):
     assert done.code == 0
     assert {event["name"]: event["status"] for event in done.events} == {
         "aws": "ok",
+        "envelope": "ok",
         "local": "ok",
         "openbao": "ok",
         "plaintext": "ok",

@@ -364,7 +364,7 @@ def away_after(engine: sa.Engine, statements: int) -> Iterator[None]:
 
     def fail(connection, cursor, statement, parameters, context, executemany):
         nonlocal seen
-        if seen or "INSERT INTO keyhinge_range" in statement:
+        if seen or ("INSERT INTO" in statement and "keyhinge_range" in statement):
             seen += 1
         if seen > statements:
             raise sa.exc.DBAPIError("", None, Exception("away"), connection_invalidated=True)

@@ -53,7 +53,6 @@ class KeepsState(OwnsEngine):
 
     state_schema: str | None = None
     _home: str | None = None
-    _state: sa.Engine | None = None
 
     def _beside(self) -> tuple[str | None, str]:
         """Name the table with the values: its schema, if one is given, and its name."""
@@ -74,7 +73,7 @@ class KeepsState(OwnsEngine):
             MappingError: They are in another schema, or the schema that was given isn't there.
             DatabaseError: The database failed.
         """
-        if self._state is None and self._home is None and not _has_one_schema(self.engine):
+        if self._home is None and not _has_one_schema(self.engine):
             require_file(self._own_url or self.engine.url)
 
             def look() -> None:
@@ -82,12 +81,9 @@ class KeepsState(OwnsEngine):
                     self._settle(connection)
 
             guarded(look)
-        if self._state is not None:
-            return self._state
-        made = self.engine.execution_options(**_option(self.engine, self._home))
-        if self._home is not None or _has_one_schema(self.engine):
-            self._state = made
-        return made
+        # Made anew each time, which costs nothing: one that is kept doesn't hear of event listeners
+        # that are put on the application's engine later.
+        return self.engine.execution_options(**_option(self.engine, self._home))
 
     def _settle(self, connection: sa.Connection) -> None:
         """Find out where our own tables are, and look for them there on this connection.
@@ -102,7 +98,7 @@ class KeepsState(OwnsEngine):
 
     def _unsettle(self) -> None:
         """Look for our own tables again when they are next needed."""
-        self._home = self._state = None
+        self._home = None
 
 
 def _has_one_schema(engine: sa.Engine) -> bool:

@@ -288,7 +288,7 @@ def scanned(column: Column, work: Callable[[sa.Connection], T]) -> T:
     column.run(lambda _: None)
 
     def scan() -> T:
-        with column.engine.connect() as connection:
+        with column.state.connect() as connection:
             return work(connection)
 
     return guarded(scan)
