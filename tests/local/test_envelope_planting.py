@@ -17,6 +17,7 @@ from keyhinge import (
     KeyManager,
 )
 from keyhinge.testing import FakeService
+from keyhinge.testing._fake import FakeProvider
 from keyhinge.testing._support import with_changes
 
 OTHER = {"account": "acct_2", "secret": "sec_1"}
@@ -285,8 +286,6 @@ class TestSecretsOfUsers:
 
     def test_the_forgery_is_a_good_one(self, kms, open_keys):
         """Wrapped under the wrap context, the same forgery opens: all else was right."""
-        from keyhinge.testing._fake import FakeProvider
-
         secret = os.urandom(32)
         sealed = FakeProvider(kms).keyhinge_encrypt(secret, WRAP_CONTEXT)
         wrapped = EncryptedValue("kms", sealed.key_id, sealed.version, sealed.ciphertext)
@@ -296,13 +295,33 @@ class TestSecretsOfUsers:
     @pytest.mark.parametrize("size", [0, 16, 31, 33, 64])
     def test_root_keys_of_another_size(self, kms, open_keys, size):
         """Also where whoever forges it can wrap what they like."""
-        from keyhinge.testing._fake import FakeProvider
-
         secret = os.urandom(size)
         sealed = FakeProvider(kms).keyhinge_encrypt(secret, WRAP_CONTEXT)
         wrapped = EncryptedValue("kms", sealed.key_id, sealed.version, sealed.ciphertext)
         with pytest.raises(InvalidCiphertextError):
             open_keys().decrypt(forged(secret, wrapped, CONTEXT), context=CONTEXT)
+
+
+class TestWhoHoldsADataKey:
+    """Somebody who knows one tenant's root key can write what they like under it: for that one."""
+
+    def test_it_opens_for_no_other_tenant(self, kms, open_keys):
+        """Not even where that data key is in memory: what is kept belongs to the wrap context."""
+        root, part = os.urandom(32), {"account": CONTEXT["account"]}
+        sealed = FakeProvider(kms).keyhinge_encrypt(root, {**WRAP_CONTEXT, **part})
+        wrapped = EncryptedValue("kms", sealed.key_id, sealed.version, sealed.ciphertext)
+        own = forged(root, wrapped, CONTEXT, part)
+        others = forged(root, wrapped, OTHER, part)
+        assert own.ciphertext[: -12 - len(b"forged") - 16] in others.ciphertext
+        for warm in (False, True):
+            keys = open_keys()
+            if warm:
+                assert keys.decrypt(own, context=CONTEXT) == b"forged"
+            for _ in range(2):
+                with pytest.raises(InvalidCiphertextError):
+                    keys.decrypt(others, context=OTHER)
+                [out] = keys.decrypt_many([Decrypt(others, OTHER)])
+                assert isinstance(out.error, InvalidCiphertextError)
 
 
 class TestAliases:
