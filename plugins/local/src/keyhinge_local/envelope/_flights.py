@@ -49,9 +49,7 @@ class Flights(Generic[R, E]):
         """
         results: dict[bytes, E | OperationError] = {}
         while missing := {key: wanted[key] for key in wanted if key not in results}:
-            mine, others = self._claim(missing, results, anew=anew)
-            if mine:
-                results.update(self._fly(mine))
+            others = self._fly(missing, results, anew=anew)
             # Only now: whoever waits has nothing left that others could be waiting for.
             for key, future in others.items():
                 outcome = _outcome(future)
@@ -59,33 +57,53 @@ class Flights(Generic[R, E]):
                     results[key] = outcome
         return results
 
-    def _claim(
+    def _fly(
         self, missing: Mapping[bytes, R], results: dict[bytes, E | OperationError], *, anew: bool
-    ) -> tuple[dict[bytes, R], dict[bytes, Future[E | OperationError | None]]]:
-        mine: dict[bytes, R] = {}
+    ) -> dict[bytes, Future[E | OperationError | None]]:
+        """Get what nobody is at; give what others are at."""
+        mine: dict[bytes, Future[E | OperationError | None]] = {}
+        outcomes: Mapping[bytes, E | OperationError] = {}
+        try:
+            others = self._claim(missing, mine, results, anew=anew)
+            if mine:
+                outcomes = self._get({key: missing[key] for key in mine})
+                results.update(outcomes)
+        finally:
+            self._land(mine, outcomes)
+        return others
+
+    def _claim(
+        self,
+        missing: Mapping[bytes, R],
+        mine: dict[bytes, Future[E | OperationError | None]],
+        results: dict[bytes, E | OperationError],
+        *,
+        anew: bool,
+    ) -> dict[bytes, Future[E | OperationError | None]]:
         others: dict[bytes, Future[E | OperationError | None]] = {}
         with self._lock:
-            for key, request in missing.items():
+            for key in missing:
                 there = None if anew else self._landed(key)
                 if there is not None:
                     results[key] = there
                 elif key in self._under_way:
                     others[key] = self._under_way[key]
                 else:
-                    self._under_way[key] = Future()
-                    mine[key] = request
-        return mine, others
+                    # Ours first: whoever is interrupted must find all that there is to clean up.
+                    mine[key] = self._under_way[key] = Future()
+        return others
 
-    def _fly(self, mine: Mapping[bytes, R]) -> Mapping[bytes, E | OperationError]:
-        outcomes: Mapping[bytes, E | OperationError] = {}
-        try:
-            outcomes = self._get(mine)
-        finally:
-            with self._lock:
-                futures = {key: self._under_way.pop(key) for key in mine}
-            for key, future in futures.items():
-                future.set_result(outcomes.get(key))
-        return outcomes
+    def _land(
+        self,
+        mine: Mapping[bytes, Future[E | OperationError | None]],
+        outcomes: Mapping[bytes, E | OperationError],
+    ) -> None:
+        with self._lock:
+            for key, future in mine.items():
+                if self._under_way.get(key) is future:
+                    del self._under_way[key]
+        for key, future in mine.items():
+            future.set_result(outcomes.get(key))
 
 
 def _outcome(future: Future[E | OperationError | None]) -> E | OperationError | None:
