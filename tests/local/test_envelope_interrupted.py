@@ -11,6 +11,7 @@ from keyhinge_local.envelope import _flights
 from keyhinge_local.envelope._flights import Flights
 
 LINES = 60
+NOT_AT = ("with ", "finally:", "self._land(")
 
 
 class Interrupt(BaseException):
@@ -30,7 +31,7 @@ def interrupted_at(number, call):
         if frame.f_code.co_filename != _flights.__file__ or frame.f_code.co_name == "_land":
             return None
         line = linecache.getline(_flights.__file__, frame.f_lineno)
-        if event == "line" and not line.lstrip().startswith(("with ", "self._land(")):
+        if event == "line" and not line.lstrip().startswith(NOT_AT):
             seen += 1
             if seen == number:
                 sys.settrace(None)
