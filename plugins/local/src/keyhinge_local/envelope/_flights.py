@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitedTooLong
 from copy import copy
@@ -66,7 +66,7 @@ class Flights(Generic[R, E]):
         try:
             others = self._claim(missing, mine, results, anew=anew)
             if mine:
-                outcomes = self._get({key: missing[key] for key in mine})
+                outcomes = self._get(_some(missing, mine))
                 results.update(outcomes)
         finally:
             self._land(mine, outcomes)
@@ -104,6 +104,10 @@ class Flights(Generic[R, E]):
                     del self._under_way[key]
         for key, future in mine.items():
             future.set_result(outcomes.get(key))
+
+
+def _some(requests: Mapping[bytes, R], keys: Iterable[bytes]) -> dict[bytes, R]:
+    return {key: requests[key] for key in keys}
 
 
 def _outcome(future: Future[E | OperationError | None]) -> E | OperationError | None:
