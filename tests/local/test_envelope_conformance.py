@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,13 @@ class TestOverLocal(ProviderConformance):
     def other_settings(self) -> Mapping[str, Any]:
         """Name the other one."""
         return {"over": "other", **self.more}
+
+    def wrong_settings(self) -> Sequence[Mapping[str, Any]]:
+        """Give some that can't be right."""
+        return [
+            {**self.settings(), "maxAge": "soon"},
+            {**self.settings(), "partitionBy": ["account", "Account"]},
+        ]
 
     def other_sections(self) -> Mapping[str, Mapping[str, Any]]:
         """Give both."""

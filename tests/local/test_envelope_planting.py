@@ -320,8 +320,10 @@ class TestWhoHoldsADataKey:
             for _ in range(2):
                 with pytest.raises(InvalidCiphertextError):
                     keys.decrypt(others, context=OTHER)
-                [out] = keys.decrypt_many([Decrypt(others, OTHER)])
+                batch = [Decrypt(own, CONTEXT), Decrypt(others, OTHER), Decrypt(own, CONTEXT)]
+                first, out, last = keys.decrypt_many(batch if warm else batch[1:2] * 3)
                 assert isinstance(out.error, InvalidCiphertextError)
+                assert not warm or (first.value, last.value) == (b"forged", b"forged")
 
 
 class TestAliases:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from tests.local._envelope import CONTEXT, commitment_of, provider_of
 
-from keyhinge import Decrypt, Encrypt, KeyRef
+from keyhinge import Decrypt, Encrypt, InvalidCiphertextError, KeyRef
 from keyhinge.testing import FakeService
+from keyhinge.testing._support import with_changes
 
 
 def test_two_calls_serve_all_values(open_keys, kms):
@@ -144,3 +147,35 @@ def test_another_service_does_not_open_it(open_keys):
     value = open_keys({"kms": FakeService()}).encrypt(b"x", context=CONTEXT)
     with pytest.raises(Exception, match="another key"):
         open_keys().decrypt(value, context=CONTEXT)
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_batch_of_all_sorts(open_keys, warm):
+    """Whatever stands beside an item: each gets what it would get alone."""
+    whole, again, parted = open_keys(), open_keys(), open_keys(partitionBy=["account"])
+    items = []
+    for n in range(60):
+        context = {"account": f"a{n % 3}", "secret": str(n)}
+        value = (whole, again, parted)[n // 3 % 3].encrypt(b"%d" % n, context=context)
+        if n % 7 == 3:
+            value = with_changes(value, ciphertext=value.ciphertext[:-1] + b"?")
+        if n % 11 == 5:
+            context = {**context, "account": "b"}
+        if n % 13 == 6:
+            value = with_changes(value, version="9")
+        items.append(Decrypt(value, context))
+    random.Random(1).shuffle(items)
+    reader = open_keys()
+    if warm:
+        reader.decrypt_many(items)
+    outs = reader.decrypt_many(items)
+    for out, item in zip(outs, items, strict=True):
+        if out.error is None:
+            assert out.value == b"%d" % int(item.context["secret"])
+            assert open_keys().decrypt(item.value, context=item.context) == out.value
+        else:
+            assert type(out.error) is InvalidCiphertextError
+            with pytest.raises(InvalidCiphertextError):
+                open_keys().decrypt(item.value, context=item.context)
+    bad = {n for n in range(60) if n % 7 == 3 or n % 11 == 5 or n % 13 == 6}
+    assert {int(i.context["secret"]) for i, o in zip(items, outs, strict=True) if o.error} == bad
