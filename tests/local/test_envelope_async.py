@@ -69,7 +69,9 @@ async def test_refused_at_once(open_keys, kms):
     keys = open_keys(partitionBy=["account"])
     value = await keys.aencrypt(b"x", context=CONTEXT)
     kms.calls.clear()
-    changed = with_changes(value, ciphertext=value.ciphertext[:-1] + b"\0")
+    changed = with_changes(
+        value, ciphertext=value.ciphertext[:-1] + bytes([value.ciphertext[-1] ^ 1])
+    )
     for bad, context in ((changed, CONTEXT), (value, {}), (value, {"account": "acct_2"})):
         with pytest.raises(InvalidCiphertextError):
             await keys.adecrypt(bad, context=context)
