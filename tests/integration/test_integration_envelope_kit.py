@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -28,6 +28,10 @@ class Over(ProviderConformance):
     def other_settings(self) -> Mapping[str, Any]:
         """Name the other one."""
         return {"over": "other"}
+
+    def wrong_settings(self) -> Sequence[Mapping[str, Any]]:
+        """Give some that can't be right."""
+        return [{**self.settings(), "maxAge": "soon"}]
 
     def other_sections(self) -> Mapping[str, Mapping[str, Any]]:
         """Give both."""
