@@ -10,6 +10,7 @@ from tests.local._envelope import CONTEXT, WRAP_CONTEXT, Parts, parts_of, with_p
 from tests.vectors import _envelope_decoder as decoder
 
 from keyhinge import (
+    NO_CONTEXT,
     Decrypt,
     EncryptedValue,
     InvalidCiphertextError,
@@ -283,6 +284,25 @@ class TestSecretsOfUsers:
         for context in self.CONTEXTS:
             with pytest.raises(InvalidCiphertextError):
                 keys.decrypt(inner, context=context)
+
+    @pytest.mark.parametrize("warm", [False, True])
+    def test_nor_without_a_context(self, open_keys, warm):
+        """`NO_CONTEXT` has an entry of the library's own, which is no partition: it would take the
+        purpose's place in the wrap context."""
+        keys = open_keys()
+        secret = os.urandom(32)
+        wrapped = keys.encrypt(secret, context=NO_CONTEXT, section="kms")
+        planted = forged(secret, wrapped, NO_CONTEXT, NO_CONTEXT)
+        value = keys.encrypt(b"x", context=NO_CONTEXT) if warm else None
+        with pytest.raises(InvalidCiphertextError):
+            keys.decrypt(planted, context=NO_CONTEXT)
+        for [out] in (
+            keys.decrypt_many([Decrypt(planted, NO_CONTEXT)]),
+            keys.rewrap_many([Decrypt(planted, NO_CONTEXT)]),
+        ):
+            assert isinstance(out.error, InvalidCiphertextError)
+        if value is not None:
+            assert keys.decrypt(value, context=NO_CONTEXT) == b"x"
 
     def test_the_forgery_is_a_good_one(self, kms, open_keys):
         """Wrapped under the wrap context, the same forgery opens: all else was right."""

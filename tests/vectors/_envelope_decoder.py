@@ -101,7 +101,10 @@ def partition(bitmap: int, context: Mapping[str, str]) -> dict[str, str]:
     """Give the entries that the bitmap names, in canonical order from the lowest bit."""
     ordered = canonical_order(context)
     require(bitmap < 1 << len(ordered), "a bit without an entry")
-    return {key: context[key] for i, key in enumerate(ordered) if bitmap >> i & 1}
+    entries = {key: context[key] for i, key in enumerate(ordered) if bitmap >> i & 1}
+    own = any(key.lower().startswith("keyhinge") for key in entries)
+    require(not own, "an entry of the library's own")
+    return entries
 
 
 def derive(root: bytes, wrap_context: Mapping[str, str]) -> tuple[bytes, bytes]:

@@ -48,6 +48,9 @@ class Partition:
         if bits >> len(context):
             raise InvalidCiphertextError
         entries = {k: context[k] for i, k in enumerate(_in_order(context)) if bits >> i & 1}
+        # An entry of the library's own would stand in the purpose's place: `NO_CONTEXT` has one.
+        if any(key.lower().startswith("keyhinge") for key in entries):
+            raise InvalidCiphertextError
         try:
             return cls(bitmap, entries)
         except InvalidContextError:
