@@ -7,7 +7,7 @@ import itertools
 import pytest
 from tests.local._envelope import CONTEXT, commitment_of, parts_of
 
-from keyhinge import Decrypt, Encrypt, InvalidContextError
+from keyhinge import NO_CONTEXT, Decrypt, Encrypt, InvalidContextError
 
 SETTINGS = [[], ["account"], ["secret"], ["account", "secret"], ["secret", "account"]]
 CHANGES = list(itertools.permutations(SETTINGS, 2))
@@ -57,6 +57,16 @@ def test_a_context_that_lacks_the_key(open_keys, kms, context):
     assert keys.decrypt(good.value, context=CONTEXT) == b"y"
     with pytest.raises(InvalidContextError, match="the context lacks account, zone, by"):
         open_keys(partitionBy=["zone", "account"]).encrypt(b"x", context=context)
+
+
+def test_trying_the_section_out(open_keys, kms):
+    """What core encrypts to see that it works belongs to no tenant."""
+    keys = open_keys(partitionBy=["account"])
+    assert keys.check(purpose="migrate").ok
+    assert keys.health().ok
+    keys._try_primary()
+    with pytest.raises(InvalidContextError, match="the context lacks account"):
+        keys.encrypt(b"x", context=NO_CONTEXT)
 
 
 @pytest.mark.parametrize(("before", "after"), CHANGES, ids=str)
