@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from tests.local._envelope import CONTEXT, Gate, commitment_of, provider_of
@@ -186,6 +187,65 @@ def test_a_thread_that_never_comes_back(open_keys, kms, monkeypatch):
     assert gate.entered.acquire(timeout=20)
     with pytest.raises(UnavailableError, match="another thread's call"):
         reader.decrypt(value, context=CONTEXT)
+    # The next one doesn't wait for it any more.
+    kms.ask = gate._ask
+    assert reader.decrypt(value, context=CONTEXT) == b"x"
     gate.opened.set()
     thread.join(20)
     assert reader.decrypt(value, context=CONTEXT) == b"x"
+
+
+def test_what_was_given_up_comes_back(open_keys, kms, monkeypatch):
+    """A call that was given up, and ends after all, doesn't end another's that is under way."""
+    from keyhinge_local.envelope import _flights
+
+    value = open_keys().encrypt(b"x", context=CONTEXT)
+    reader = open_keys()
+    opened = []
+
+    def start():
+        gate = Gate(kms, "decrypt")
+        thread = threading.Thread(
+            target=lambda: opened.append(reader.decrypt(value, context=CONTEXT))
+        )
+        thread.start()
+        assert gate.entered.acquire(timeout=20)
+        kms.ask = gate._ask
+        return gate, thread
+
+    first, one = start()
+    with monkeypatch.context() as patch:
+        patch.setattr(_flights, "WAIT_SECONDS", 0.05)
+        with pytest.raises(UnavailableError):
+            reader.decrypt(value, context=CONTEXT)
+    second, two = start()
+    first.opened.set()
+    one.join(20)
+    assert len(provider_of(reader)._opening.cache._flights._under_way) == 1
+    second.opened.set()
+    two.join(20)
+    assert opened == [b"x", b"x"]
+
+
+def test_a_batch_waits_once(monkeypatch):
+    """Not for each of its keys in turn, when none of them comes back."""
+    from concurrent import futures
+
+    from keyhinge_local.envelope import _flights
+
+    now, waited = [0.0], []
+
+    class Never(futures.Future[Any]):
+        def result(self, timeout=None):
+            waited.append(timeout)
+            now[0] += timeout
+            raise futures.TimeoutError
+
+    monkeypatch.setattr(_flights, "monotonic", lambda: now[0])
+    flights: _flights.Flights[None, Any] = _flights.Flights(lambda wanted: {}, lambda key: None)
+    names = [bytes([n]) for n in range(9)]
+    flights._under_way = {name: Never() for name in names}
+    found = flights.run(dict.fromkeys(names, None))
+    assert {type(outcome) for outcome in found.values()} == {UnavailableError}
+    assert sum(waited) == _flights.WAIT_SECONDS
+    assert flights._under_way == {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitedTooLong
 from copy import copy
+from time import monotonic
 from typing import Generic, TypeVar
 
 from keyhinge import OperationError, UnavailableError
@@ -16,7 +17,8 @@ __all__ = ["Flights"]
 R = TypeVar("R")
 E = TypeVar("E")
 
-# Providers bound their calls; this is for one that doesn't.
+# Providers bound their calls; this is for one that doesn't. After so long another thread takes its
+# place.
 WAIT_SECONDS = 120.0
 
 
@@ -51,8 +53,9 @@ class Flights(Generic[R, E]):
         while missing := {key: wanted[key] for key in wanted if key not in results}:
             others = self._fly(missing, results, anew=anew)
             # Only now: whoever waits has nothing left that others could be waiting for.
+            until = monotonic() + WAIT_SECONDS
             for key, future in others.items():
-                outcome = _outcome(future)
+                outcome = self._wait(key, future, until)
                 if outcome is not None:  # else that thread was interrupted: another round
                     results[key] = outcome
         return results
@@ -98,22 +101,29 @@ class Flights(Generic[R, E]):
         mine: Mapping[bytes, Future[E | OperationError | None]],
         outcomes: Mapping[bytes, E | OperationError],
     ) -> None:
-        with self._lock:
-            for key, future in mine.items():
-                if self._under_way.get(key) is future:
-                    del self._under_way[key]
+        self._forget(mine)
         for key, future in mine.items():
             future.set_result(outcomes.get(key))
+
+    def _forget(self, futures: Mapping[bytes, Future[E | OperationError | None]]) -> None:
+        """Let others get some keys, unless one of them is at it already."""
+        with self._lock:
+            for key, future in futures.items():
+                if self._under_way.get(key) is future:
+                    del self._under_way[key]
+
+    def _wait(
+        self, key: bytes, future: Future[E | OperationError | None], until: float
+    ) -> E | OperationError | None:
+        try:
+            outcome = future.result(timeout=max(0.0, until - monotonic()))
+        except WaitedTooLong:
+            self._forget({key: future})
+            msg = "another thread's call to the key service doesn't come back"
+            return UnavailableError(msg)
+        # Another one for each thread: an exception that is raised in several collects tracebacks.
+        return copy(outcome) if isinstance(outcome, OperationError) else outcome
 
 
 def _some(requests: Mapping[bytes, R], keys: Iterable[bytes]) -> dict[bytes, R]:
     return {key: requests[key] for key in keys}
-
-
-def _outcome(future: Future[E | OperationError | None]) -> E | OperationError | None:
-    try:
-        outcome = future.result(timeout=WAIT_SECONDS)
-    except WaitedTooLong:
-        outcome = UnavailableError("another thread's call to the key service doesn't come back")
-    # Another one for each thread: an exception that is raised in several collects tracebacks.
-    return copy(outcome) if isinstance(outcome, OperationError) else outcome
