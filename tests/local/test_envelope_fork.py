@@ -7,7 +7,7 @@ import threading
 import pytest
 from tests.local._envelope import CONTEXT, Gate, commitment_of, provider_of
 
-from keyhinge import EncryptedValue
+from keyhinge import EncryptedValue, start_anew_after_fork
 from keyhinge._context import check_context
 from keyhinge.testing._support import in_fork
 
@@ -157,3 +157,19 @@ def test_a_parent_that_closes(open_keys):
 
     assert in_fork(child) == b"closed"
     keys.encrypt(b"x", context=CONTEXT)
+
+
+def test_something_else_that_fails(open_keys):
+    """What can't start anew itself leaves no data key in the child."""
+
+    class Broken:
+        def after_fork(self):
+            raise ValueError
+
+    keys = open_keys()
+    keys.encrypt(b"x", context=CONTEXT)
+    broken = [Broken() for _ in range(50)]
+    for each in broken:
+        start_anew_after_fork(each)
+    caches = provider_of(keys)._caches
+    assert in_fork(lambda: bytes(len(cache.entries) for cache in caches)) == bytes(3)

@@ -30,8 +30,14 @@ def start_anew_after_fork(thing: Forked) -> None:
 
 
 def _in_child() -> None:
+    failures: list[Exception] = []
     for thing in list(_living):
-        thing.after_fork()
+        try:
+            thing.after_fork()
+        except Exception as failure:  # noqa: BLE001 - the others must start anew all the same
+            failures.append(failure)
+    if failures:
+        raise failures[0]  # Python shows it, and goes on
 
 
 if hasattr(os, "register_at_fork"):
