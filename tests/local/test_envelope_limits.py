@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import pytest
@@ -156,3 +157,24 @@ class TestAge:
         kms.ask = ask
         clock.now += 40
         assert commitment_of(keys.encrypt(b"x", context=CONTEXT)) != commitment_of(old)
+
+    def test_what_ends_the_thread_in_the_background(self, open_keys, kms, clock, monkeypatch):
+        """The next key that is due is renewed by another one: not all that is raised is an
+        `Exception`."""
+        monkeypatch.setattr(threading, "excepthook", lambda _: None)
+        keys = open_keys(clock=clock, maxAge="100s", partitionBy=["account"])
+        ask = kms.ask
+
+        def end(call):
+            raise SystemExit
+
+        old = [keys.encrypt(b"x", context=context) for context in TENANTS]
+        clock.now += 91
+        kms.ask = end
+        keys.encrypt(b"x", context=TENANTS[0])
+        settle()
+        kms.ask = ask
+        keys.encrypt(b"x", context=TENANTS[1])
+        settle()
+        new = keys.encrypt(b"x", context=TENANTS[1])
+        assert commitment_of(new) != commitment_of(old[1])

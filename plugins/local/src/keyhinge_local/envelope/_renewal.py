@@ -32,7 +32,8 @@ class Renewal:
         """Have something done soon."""
         with self._lock:
             self._waiting.append(work)
-            if self._thread is None:
+            # Dead without having said so: what a client library raises isn't always an Exception.
+            if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._run, name="keyhinge-envelope", daemon=True)
                 # No thread can be had, as at the end of a program: nothing is lost, the caller
                 # who finds the key too old renews it.
