@@ -158,6 +158,24 @@ class TestAge:
         clock.now += 40
         assert commitment_of(keys.encrypt(b"x", context=CONTEXT)) != commitment_of(old)
 
+    def test_a_batch_that_takes_long(self, open_keys, kms, clock):
+        """Where data keys are made in the middle of a batch, the others grow old meanwhile."""
+        keys = open_keys(clock=clock, maxAge="100s", maxMessages=10, partitionBy=["account"])
+        first, second, third = TENANTS
+        old = [commitment_of(keys.encrypt(b"x", context=context)) for context in (first, third)]
+        ask = kms.ask
+
+        def slow(call):
+            clock.now += 60
+            ask(call)
+
+        kms.ask = slow
+        contexts = [first, *[second] * 25, first, third]
+        outs = keys.encrypt_many([Encrypt(b"x", context) for context in contexts])
+        made = [commitment_of(out.value) for out in outs]
+        assert made[0] == old[0]
+        assert not {*old} & {*made[-2:]}
+
     def test_what_ends_the_thread_in_the_background(self, open_keys, kms, clock, monkeypatch):
         """The next key that is due is renewed by another one: not all that is raised is an
         `Exception`."""

@@ -54,6 +54,7 @@ class Sealing:
         self.cache: KeyCache[Partition, DataKey] = KeyCache(self._make, keeping)
         self._keys = self.cache.entries
         self._clock = keeping.clock
+        self._max_age = keeping.max_age
         self._hit = counters.hits.tick
 
     def at_hand(self, partition: Partition) -> DataKey | None:
@@ -101,6 +102,8 @@ class Sealing:
     def seal_many(self, items: Sequence[Encrypt]) -> list[Sealed | OperationError]:
         """Encrypt a batch; all the data keys that it lacks are made together."""
         partitions = [self._partition(item.context) for item in items]
+        # A batch takes a moment, unless the key service is asked in between: then ages count again.
+        oldest = self._clock() - self._max_age
         keys = self._keys_of(partitions)
         # One call for all nonces: it takes half the time that encrypting a small value does.
         nonces = urandom(NONCE_SIZE * len(items))
@@ -119,16 +122,17 @@ class Sealing:
             if isinstance(key, OperationError):
                 results.append(key)
                 continue
-            # A batch takes a moment; its keys' ages were looked at when it began.
-            if name in counted:
-                counted.remove(name)
-            elif key.count() < key.soon_count:
-                hits += 1
-            else:
+            if key.asked_at <= oldest or (name not in counted and key.count() >= key.soon_count):
+                counted.discard(name)
                 key = keys[name] = self.keys_for([partition])[name]
+                oldest = self._clock() - self._max_age
                 if isinstance(key, OperationError):
                     results.append(key)
                     continue
+            elif name in counted:
+                counted.remove(name)
+            else:
+                hits += 1
             nonce = nonces[at : at + NONCE_SIZE]
             results.append(key.seal(item.plaintext, item.context, partition.bitmap, nonce))
         self._counters.hits.add(hits)
