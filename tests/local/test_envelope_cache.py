@@ -21,6 +21,7 @@ from keyhinge import (
     Encrypt,
     EncryptedValue,
     InvalidCiphertextError,
+    KeyRef,
     KeyUnavailableError,
     Sealed,
     hookimpl,
@@ -212,8 +213,14 @@ class TestLyingServices:
         def encrypt(self, plaintext, context):
             return Sealed(b"w", "k" * 509, "1")
 
-        keys = lying(keyhinge_encrypt=encrypt)
+        @hookimpl
+        def current_key(self):
+            return KeyRef("k" * 509, "1")
+
+        keys = lying(keyhinge_encrypt=encrypt, keyhinge_current_key=current_key)
         self.expect_nothing(keys, KeyUnavailableError, "key id too long")
+        with pytest.raises(KeyUnavailableError, match="key id too long"):
+            keys.current_key()
 
     def test_a_service_that_takes_the_key_as_it_is(self, lying, kms):
         """One that says it encrypts and doesn't can't be found out; but it must open it again."""

@@ -19,6 +19,7 @@ from keyhinge import (
     Encrypt,
     EncryptedValue,
     KeyRef,
+    KeyUnavailableError,
     OperationError,
     Provider,
     Sealed,
@@ -36,7 +37,7 @@ from keyhinge_local.envelope._renewal import Renewal
 from keyhinge_local.envelope._rewrapping import Rewrapping
 from keyhinge_local.envelope._sealing import Sealing
 from keyhinge_local.envelope._settings import EnvelopeSettings
-from keyhinge_local.envelope._wrapping import Wrapping
+from keyhinge_local.envelope._wrapping import LONGEST_KEY_ID, TOO_LARGE, Wrapping
 
 if TYPE_CHECKING:
     from keyhinge_local.envelope._data_key import OpenedKey
@@ -154,6 +155,8 @@ class EnvelopeProvider(Provider):
         """Tell the wrapping key and version; data keys under an older one encrypt no more."""
         current = self._client.current_key()
         label = KeyRef(f"{self._client.name}/{current.key_id}", current.version)
+        if len(label.key_id) > LONGEST_KEY_ID:
+            raise KeyUnavailableError(TOO_LARGE)
         self._sealing.cache.drop_where(lambda key: key.is_outdated(label))
         self._rewrapping.cache.drop_where(lambda known: known.wrapped.label != label)
         return label

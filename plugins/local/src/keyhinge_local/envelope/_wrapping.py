@@ -23,6 +23,7 @@ from keyhinge_local.envelope._format import (
     LARGEST_WRAPPED,
     Wrapped,
     derive,
+    label_of,
     prefix_of,
 )
 from keyhinge_local.envelope._partition import Partition
@@ -30,10 +31,11 @@ from keyhinge_local.envelope._partition import Partition
 if TYPE_CHECKING:
     from keyhinge_local.envelope._data_key import DataKey, OpenedKey
 
-__all__ = ["Wrapping"]
+__all__ = ["LONGEST_KEY_ID", "TOO_LARGE", "Wrapping"]
 
 R = TypeVar("R")
 LONGEST_KEY_ID = 512
+TOO_LARGE = "what the wrapping section makes is too large, or its key id too long, for envelope"
 
 
 class Wrapping:
@@ -168,9 +170,8 @@ def _wrapped(
     value: EncryptedValue, commitment: bytes, partition: Partition
 ) -> Wrapped | OperationError:
     raw = value.to_bytes()
-    if len(raw) > LARGEST_WRAPPED or len(value.section) + 1 + len(value.key_id) > LONGEST_KEY_ID:
-        msg = "what the wrapping section makes is too large, or its key id too long, for envelope"
-        return KeyUnavailableError(msg)
+    if len(raw) > LARGEST_WRAPPED or len(label_of(value).key_id) > LONGEST_KEY_ID:
+        return KeyUnavailableError(TOO_LARGE)
     return Wrapped(prefix_of(partition.bitmap, commitment, raw), value, partition)
 
 
