@@ -344,6 +344,17 @@ class TestRefused:
         with pytest.raises(SectionNotConfiguredError, match="keyy"):
             keys.decrypt(old, context={})
 
+    def test_an_old_section_below_builds_on_itself(self, make):
+        """It was opened and is broken all the same: it says why, not that it isn't ready."""
+        old = make("outer", TWO).encrypt(b"x", context={})
+        blocks = {
+            "outer": {"over": "new", "also": ["inner"]},
+            "new": {},
+            "inner": {"over": "inner"},
+        }
+        with pytest.raises(SectionNotConfiguredError, match=r"'inner'.*builds on itself"):
+            make("outer", blocks).decrypt(old, context={})
+
 
 class TestWrappingKeys:
     """`over(..., wraps_keys=True)` refuses sections that can't keep a key."""

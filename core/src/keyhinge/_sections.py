@@ -285,7 +285,7 @@ def _bind(
     usable = [name for name in opened if name not in broken]
     for name in usable:
         for client in surroundings[name].clients:
-            client.bind({**broken, **opened}, labels)
+            client.bind({**opened, **broken}, labels)
     return {name: opened[name] for name in sorted(usable, key=lambda name: -len(below[name]))}
 
 
