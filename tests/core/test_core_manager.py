@@ -231,6 +231,25 @@ class TestBatches:
             _ = outcomes[1].value
         assert caught.value is outcomes[1].error
 
+    @pytest.mark.parametrize("operation", ["encrypt", "decrypt"])
+    def test_items_that_fail_together(self, opened, variant, operation):
+        """Each has an error of its own: who handles one never sees another's traceback."""
+
+        @hookimpl
+        def many(self, items):
+            raise UnavailableError("is sealed")
+
+        keys = opened("a", using=variant(**{f"keyhinge_{operation}_many": many}))
+        value = keys.encrypt(b"x", context={})
+        if operation == "encrypt":
+            errors = [x.error for x in keys.encrypt_many([Encrypt(b"x", {})] * 3)]
+        else:
+            errors = [x.error for x in keys.decrypt_many([Decrypt(value, {})] * 3)]
+        assert len(set(map(id, errors))) == 3
+        assert {(type(x), x.section, str(x)) for x in errors if x} == {
+            (UnavailableError, "a", "a: is sealed")
+        }
+
     @pytest.mark.parametrize("hooks", [False, True])
     def test_mixed_sections_and_one_that_is_gone(self, opened, variant, hooks):
         calls: list[Sequence[Decrypt]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Generic, TypeVar
 
 from keyhinge._errors import OperationError
@@ -55,7 +56,18 @@ def unwrap(answer: T | OperationError) -> T:
 
 def outcomes(answers: Iterable[T | OperationError]) -> list[Outcome[T]]:
     """Make the outcomes that callers get of a batch's answers."""
+    seen: set[int] = set()
     return [
-        Outcome(None, answer) if isinstance(answer, OperationError) else Outcome(answer)
+        Outcome(None, _apart(answer, seen))
+        if isinstance(answer, OperationError)
+        else Outcome(answer)
         for answer in answers
     ]
+
+
+def _apart(error: OperationError, seen: set[int]) -> OperationError:
+    """Give items that failed together an error each: it has a traceback once it is raised."""
+    if id(error) in seen:
+        return copy(error)
+    seen.add(id(error))
+    return error
