@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import threading
 import weakref
 from pathlib import Path
 
@@ -42,4 +44,23 @@ def test_closed_means_closed(keys):
         provider.keyhinge_encrypt(b"x", {})
     with pytest.raises(ClosedError):
         provider.keyhinge_decrypt(value, {})
+    assert not provider._opening.cache.entries
+
+
+def test_closed_by_the_garbage_collector(keys):
+    """That may come while the thread in the background holds a lock, in that very thread."""
+    keys.encrypt(b"x", context={})
+    provider = keys._section(None).encrypt.__self__
+    locks = [provider._renewal._lock, *(cache._lock for cache in provider._caches)]
+
+    def collect():
+        with contextlib.ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            provider.keyhinge_close()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
     assert not provider._opening.cache.entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from tests.local._envelope import CONTEXT, Gate, commitment_of, provider_of
@@ -104,7 +105,7 @@ def test_while_a_lock_is_held(open_keys):
     keys = open_keys(maxMessages=3)
     provider = provider_of(keys)
     keys.encrypt(b"x", context=CONTEXT)
-    locks = [provider._renewal._lock]
+    locks: list[Any] = [provider._renewal._lock]
     for cache in provider._caches:
         locks += [cache._lock, cache._flights._lock]
     for lock in locks:

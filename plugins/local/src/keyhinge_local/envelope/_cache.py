@@ -87,7 +87,8 @@ class KeyCache(Generic[R, E]):
 
     def start_anew(self) -> None:
         """Forget all keys, and that anybody is at work; a forked child does."""
-        self._lock = threading.Lock()
+        # Whoever holds it may be interrupted by the garbage collector, and that by `close`.
+        self._lock = threading.RLock()
         self._renewing: set[bytes] = set()
         self._flights = Flights(self._fetch, self.fresh)
         self.entries.clear()

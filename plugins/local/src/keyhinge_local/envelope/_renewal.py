@@ -24,7 +24,7 @@ class Renewal:
 
     def start_anew(self) -> None:
         """Forget what is waiting; a forked child does, which has no such thread."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as in `KeyCache`
         self._waiting: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
 
