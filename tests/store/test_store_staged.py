@@ -482,3 +482,18 @@ def _trigger(database: Any, what: str) -> None:
 
 def _untrigger(database: Any) -> None:
     database.execute("DROP TRIGGER odd" + ("" if database.is_sqlite else " ON tokens"))
+
+
+@only_sqlite
+def test_into_a_partitioned_envelope(column, configuration) -> None:
+    """The digests' key belongs to no row, and yet its context has the keys that rows' have."""
+    config = configuration("one")
+    block = {"over": "two", "partitionBy": ["account", "table"]}
+    config["keyManagement"]["envelope"] = block
+    with KeyManager.open(config) as keys:
+        staged = migrate_staged(column, keys, target="envelope")
+        assert (staged.state, staged.ready) == ("prepared", COUNT)
+        assert migrate_staged(column, keys, swap=True).swapped == COUNT
+    config["keyManagement"]["provider"] = "envelope"
+    with KeyManager.open(config) as after:
+        assert verify(column, after).opened == COUNT

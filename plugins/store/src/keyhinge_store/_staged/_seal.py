@@ -12,13 +12,21 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from keyhinge import NO_CONTEXT, Context, EncryptedValue, KeyManager
+from keyhinge import (
+    NO_CONTEXT,
+    Context,
+    EncryptedValue,
+    InvalidCiphertextError,
+    InvalidContextError,
+    KeyManager,
+)
 from keyhinge_store._cells import in_json
 from keyhinge_store._layout import Layout, Row
 
 __all__ = ["Seal"]
 
 _SIZE = 32
+_MOST_KEYS = 15  # of a context's 16 entries
 
 
 class Seal:
@@ -44,8 +52,13 @@ class Seal:
         Raises:
             OperationError: The target can't encrypt.
         """
-        context = _context(layout)
-        return keys.encrypt(os.urandom(_SIZE), context=context, section=target).to_text()
+        plain, *others = _contexts(layout)
+        try:
+            return keys.encrypt(os.urandom(_SIZE), context=plain, section=target).to_text()
+        except InvalidContextError:
+            if not others:
+                raise
+        return keys.encrypt(os.urandom(_SIZE), context=others[0], section=target).to_text()
 
     @classmethod
     def open(cls, text: str, keys: KeyManager, layout: Layout, target: str) -> Seal:
@@ -55,7 +68,13 @@ class Seal:
             OperationError: The target can't decrypt it.
         """
         value = EncryptedValue.from_text(text)
-        return cls(keys.decrypt(value, context=_context(layout)), layout, target)
+        plain, *others = _contexts(layout)
+        try:
+            return cls(keys.decrypt(value, context=plain), layout, target)
+        except InvalidCiphertextError:
+            if not others:
+                raise
+        return cls(keys.decrypt(value, context=others[0]), layout, target)
 
     def of_row(self, row: Row) -> str:
         """Give the digest of a row, with everything that a write is guarded with."""
@@ -74,6 +93,12 @@ class Seal:
         return "<Seal>"
 
 
-def _context(layout: Layout) -> Context:
+def _contexts(layout: Layout) -> list[Context]:
+    """Give the context of the digests' key, and another one for a section that refuses that."""
     # What monetr's own keys can do without, ours must do without in its table, too.
-    return {"staging": layout.name} if layout.codec.bound else NO_CONTEXT
+    if not layout.codec.bound:
+        return [NO_CONTEXT]
+    plain = {"staging": layout.name}
+    # An envelope that is partitioned by keys of the rows' contexts takes none without them.
+    keys = ("table", "column", *layout.bound)[:_MOST_KEYS]
+    return [plain, {**dict.fromkeys(keys, "staging"), **plain}]
