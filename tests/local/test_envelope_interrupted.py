@@ -12,6 +12,7 @@ from keyhinge_local.envelope._flights import Flights
 
 LINES = 60
 NOT_AT = ("with ", "finally:", "self._land(")
+CLEANING_UP = ("_land", "_forget")
 
 
 class Interrupt(BaseException):
@@ -28,7 +29,7 @@ def interrupted_at(number, call):
 
     def trace(frame, event, _):
         nonlocal seen
-        if frame.f_code.co_filename != _flights.__file__ or frame.f_code.co_name == "_land":
+        if frame.f_code.co_filename != _flights.__file__ or frame.f_code.co_name in CLEANING_UP:
             return None
         line = linecache.getline(_flights.__file__, frame.f_lineno)
         if event == "line" and not line.lstrip().startswith(NOT_AT):
