@@ -34,7 +34,7 @@ class EnvelopeSettings:
         help="Keys of the context whose values each get data keys of their own, such as a "
         "tenant's id. Every context must have them. It can be changed at any time: each value says "
         "what it was made with.",
-        example="[account]",
+        example="[account_id]",
     )
     max_messages: int = setting(
         default=2**20,
