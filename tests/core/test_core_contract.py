@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from datetime import timedelta
 from types import SimpleNamespace
 
 import attrs
@@ -379,6 +380,22 @@ class TestBrokenSettingsClass:
         config["keyManagement"]["provider"] = "bad"
         with pytest.raises(ProviderLoadError):
             KeyManager.open(config, providers=providers, environ={})
+
+    def test_the_field_and_what_to_write_are_told(self):
+        @settings
+        class Timed:
+            """Has a type that no YAML gives."""
+
+            timeout: timedelta
+
+        given = module(Good, keyhinge_settings=Timed)
+        config = {"keyManagement": {"provider": "bad", "bad": {"timeout": "S3CR3T-5s"}}}
+        with pytest.raises(ProviderLoadError) as caught:
+            KeyManager.open(config, providers={"bad": given}, environ={})
+        told = str(caught.value)
+        assert "'keyManagement.bad.timeout': <class 'datetime.timedelta'> isn't a type" in told
+        assert "a duration is a str that keyhinge.config.parse_duration reads" in told
+        assert "S3CR3T" not in told
 
     def test_invalid_settings_are_the_operators(self):
         @settings

@@ -23,6 +23,7 @@ from keyhinge._errors import (
 )
 from keyhinge._names import suggest
 from keyhinge._section import OpenSection
+from keyhinge._settings import SettingsClassError
 
 if TYPE_CHECKING:
     from keyhinge.config._configuration import Configuration
@@ -171,10 +172,12 @@ def make_plan(configuration: Configuration, registry: Registry) -> Plan:
         except (ConfigError, ProviderError) as failure:
             broken[name] = failure.with_traceback(None)
         except Exception as failure:  # noqa: BLE001 - a stranger's module or settings class
-            kind = type(failure).__name__
+            # Only our own message is known to hold no value.
+            own = isinstance(failure, SettingsClassError)
+            reason = str(failure) if own else type(failure).__name__
             broken[name] = ProviderLoadError(
                 f"the settings class of provider {block.type!r}{owner} doesn't keep to the hook "
-                f"API ({kind}). This is a bug in that package; please report it there"
+                f"API ({reason}). This is a bug in that package; please report it there"
             )
         else:
             blueprints.append(Blueprint(name, loaded, settings))

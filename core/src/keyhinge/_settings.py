@@ -17,7 +17,15 @@ else:
         return lambda decorator: decorator
 
 
-__all__ = ["InvalidSettings", "SettingInfo", "info_of", "secret", "setting", "settings"]
+__all__ = [
+    "InvalidSettings",
+    "SettingInfo",
+    "SettingsClassError",
+    "info_of",
+    "secret",
+    "setting",
+    "settings",
+]
 
 T = TypeVar("T")
 _KEY = "keyhinge"
@@ -39,6 +47,13 @@ class InvalidSettings(ValueError):  # noqa: N818 - it is what an author says, no
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.messages,)
+
+
+class SettingsClassError(TypeError):
+    """A settings class itself is wrong.
+
+    Its message names classes, keys and types and never a value, so it may be shown.
+    """
 
 
 @attrs.frozen

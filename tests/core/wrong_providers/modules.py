@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from tests.core.wrong_providers import _early
@@ -54,6 +55,20 @@ class TakesAnySettings(Right):
 @wrong("R29", "test_wrong_settings_are_refused", module=Repeating(Right))
 class ShowsWrongSettings(Right):
     """Repeats what is wrong, which may be a secret in the wrong place."""
+
+
+@settings
+class Timed(Settings):
+    timeout: timedelta = setting(default=timedelta(seconds=10))
+
+
+class Timing(Module):
+    keyhinge_settings = Timed
+
+
+@wrong("R1", "test_module_implements_the_hook_api", module=Timing(Right))
+class HasASettingThatNoFileCanGive(Right):
+    """Has a field of another type than settings have. No block of its test gives it."""
 
 
 @wrong("R1", "test_round_trip")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import types
 import typing
+from datetime import timedelta
 from typing import Any
 
 import attrs
 
 from keyhinge._secret import Secret
-from keyhinge._settings import SettingInfo, info_of
+from keyhinge._settings import SettingInfo, SettingsClassError, info_of
 
-__all__ = ["SettingField", "fields_of", "is_union", "members_of", "unwrap_optional"]
+__all__ = [
+    "SettingField",
+    "fields_of",
+    "is_union",
+    "members_of",
+    "not_settable",
+    "unwrap_optional",
+]
 
 
 @attrs.frozen
@@ -57,11 +65,12 @@ def fields_of(cls: type) -> tuple[SettingField, ...]:
         Its fields in order, without those that aren't arguments.
 
     Raises:
-        TypeError: It isn't an attrs class, a type can't be found, or two fields share a key.
+        SettingsClassError: It isn't an attrs class, a type can't be found, or two fields share
+            a key.
     """
     if not attrs.has(cls):
         msg = f"{cls!r} isn't an attrs class; decorate it with keyhinge.settings"
-        raise TypeError(msg)
+        raise SettingsClassError(msg)
     hints = _hints(cls)
     attributes = [attribute for attribute in attrs.fields(cls) if attribute.init]
     keys = [_key(attribute) for attribute in attributes]
@@ -69,7 +78,7 @@ def fields_of(cls: type) -> tuple[SettingField, ...]:
     for key in keys:
         if folded.count(key.lower()) > 1:
             msg = f"{cls.__name__} has two fields with the key '{key}' (case aside)"
-            raise TypeError(msg)
+            raise SettingsClassError(msg)
     return tuple(
         _field(attribute, hints.get(attribute.name, attribute.type), set(folded))
         for attribute in attributes
@@ -87,7 +96,7 @@ def _hints(cls: type) -> dict[str, Any]:
     except NameError as error:
         reason = f"the name {error.name!r} isn't defined in its module"
     msg = f"the annotations of {cls.__name__} can't be resolved: {reason}"
-    raise TypeError(msg)
+    raise SettingsClassError(msg)
 
 
 def _field(attribute: attrs.Attribute[Any], hint: Any, keys: set[str]) -> SettingField:
@@ -113,6 +122,20 @@ def _default(attribute: attrs.Attribute[Any]) -> Any:
         # A default that depends on the other fields can't be shown, but the field isn't required.
         return None if default.takes_self else default.factory()
     return default
+
+
+def not_settable(kind: Any, key: str, instead: str = "") -> SettingsClassError:
+    """Say that a setting has a type that none can have.
+
+    Args:
+        kind: The type.
+        key: The setting's YAML key, or its path.
+        instead: What to write; known here for a duration.
+    """
+    if kind is timedelta:
+        instead = "a duration is a str that keyhinge.config.parse_duration reads"
+    more = f"; {instead}" if instead else ""
+    return SettingsClassError(f"'{key}': {kind!r} isn't a type that settings can have{more}")
 
 
 def is_union(kind: Any) -> bool:

@@ -18,6 +18,7 @@ from keyhinge.config._fields import (
     fields_of,
     is_union,
     members_of,
+    not_settable,
     unwrap_optional,
 )
 from keyhinge.config._sections import Options
@@ -204,8 +205,7 @@ def _schema(kind: Any, field: SettingField) -> dict[str, Any]:
         return _choice([str(member.value) for member in kind])
     if isinstance(kind, type) and attrs.has(kind):
         return _block(kind)
-    msg = f"{kind!r} isn't a type that settings can have"
-    raise TypeError(msg)
+    raise not_settable(kind, field.key)
 
 
 def _choice(values: list[str]) -> dict[str, Any]:

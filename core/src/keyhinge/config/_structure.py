@@ -21,7 +21,14 @@ from keyhinge._secret import Secret
 from keyhinge._settings import range_message
 from keyhinge.config import _scalars as scalars
 from keyhinge.config._construct import InvalidError, construct
-from keyhinge.config._fields import SettingField, fields_of, is_union, members_of, unwrap_optional
+from keyhinge.config._fields import (
+    SettingField,
+    fields_of,
+    is_union,
+    members_of,
+    not_settable,
+    unwrap_optional,
+)
 from keyhinge.config._keys import match_keys
 from keyhinge.config._nodes import MappingNode, Node, ScalarNode, SequenceNode, problems_of
 
@@ -60,7 +67,8 @@ def structure(block: Node, cls: type, *, base_dir: Path) -> Structured:
         The settings, or everything that is wrong.
 
     Raises:
-        TypeError: The class itself is wrong: not attrs, or a type that settings can't have.
+        SettingsClassError: The class itself is wrong: not attrs, or a type that settings can't
+            have.
     """
     structurer = _Structurer(base_dir)
     problems: list[Problem] = list(problems_of(block))
@@ -124,8 +132,7 @@ class _Structurer:
             return _enum(node, kind)
         # cattrs knows more types than settings may have, and would convert nodes to them.
         if kind not in self._leaves and not any(fits(kind) for fits, _ in self._composites):
-            msg = f"{kind!r} isn't a type that settings can have"
-            raise TypeError(msg)
+            raise not_settable(kind, node.path)
         return self.converter.structure(node, kind)
 
     # Scalars
@@ -159,8 +166,7 @@ class _Structurer:
             raise _wrong(node, "must be a list, as in [a, b]")
         arguments = typing.get_args(kind)
         if typing.get_origin(kind) is tuple and arguments[1:] != (Ellipsis,):
-            msg = f"{kind!r} isn't a type that settings can have; write tuple[X, ...]"
-            raise TypeError(msg)
+            raise not_settable(kind, node.path, "write tuple[X, ...]")
         return self._all((item, arguments[0]) for item in node.items)
 
     def _list(self, node: Node, kind: Any) -> list[Any]:
@@ -174,8 +180,7 @@ class _Structurer:
             raise _wrong(node, "must be a mapping, as in {a: b}")
         key_kind, value_kind = typing.get_args(kind)
         if key_kind is not str:
-            msg = f"{kind!r} isn't a type that settings can have; keys are str"
-            raise TypeError(msg)
+            raise not_settable(kind, node.path, "keys are str")
         values = self._all((child, value_kind) for child in node.entries.values())
         return dict(zip(node.entries, values, strict=True))
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from keyhinge import ConfigError, KeyManager
 from keyhinge._contract import check_module
+from keyhinge._settings import SettingsClassError
+from keyhinge.config import json_schema
 from keyhinge.testing._base import ONE, PROVIDER, SHORTEST, TWIN, Bench
 from keyhinge.testing._case import checks, expect, refused
 from keyhinge.testing._guard import guarded
@@ -23,8 +25,8 @@ class ModuleCases(Bench):
 
     @checks("R1")
     def test_module_implements_the_hook_api(self) -> None:
-        """The module has `keyhinge_configure`, marked and with the specified arguments."""
-        problem = check_module(self.provider)
+        """The module has `keyhinge_configure`, marked, and settings that a file can give."""
+        problem = check_module(self.provider) or _settings_problem(self.provider)
         expect(problem is None, f"the module doesn't keep to the hook API: {problem}")
 
     @checks("R2")
@@ -121,3 +123,12 @@ class ModuleCases(Bench):
             with guarded() as guard, contextlib.suppress(Exception):
                 getattr(provider, name)
             expect(not guard.done, f"looking at its property {name} {' and '.join(guard.done)}")
+
+
+def _settings_problem(module: Any) -> str | None:
+    """Look at all fields of the settings class, also at those that no test's block gives."""
+    try:
+        json_schema({PROVIDER: getattr(module, "keyhinge_settings", None)})  # type: ignore[dict-item]
+    except SettingsClassError as error:
+        return str(error)
+    return None
