@@ -6,7 +6,14 @@ from pathlib import Path
 
 from tests.core.wrong_providers._right import Right, each, wrong
 
-from keyhinge import CheckReport, Finding, InvalidCiphertextError, KeyRef, hookimpl
+from keyhinge import (
+    CheckReport,
+    Finding,
+    InvalidCiphertextError,
+    KeyRef,
+    OperationError,
+    hookimpl,
+)
 
 
 @wrong("R15", "test_batches_keep_order")
@@ -43,6 +50,34 @@ class AnswersTooMany(Right):
     @hookimpl
     def keyhinge_decrypt_many(self, items):
         return [*each(items, lambda item: self.open(item.value, item.context)), b"more"]
+
+
+def limited(items):
+    """What a service says that takes only a hundred."""
+    if len(items) > 100:
+        raise OperationError("the service refuses the request")
+    return items
+
+
+@wrong("R15", "test_a_large_batch_is_answered")
+class SendsABatchAsItIs(Right):
+    """Doesn't cut it."""
+
+    @hookimpl
+    def keyhinge_encrypt_many(self, items):
+        return each(limited(items), lambda item: self.seal(item.plaintext, item.context))
+
+
+@wrong("R15", "test_a_large_batch_is_answered")
+class RewrapsABatchAsItIs(Right):
+    """Doesn't cut it where it rewraps."""
+
+    @hookimpl
+    def keyhinge_rewrap_many(self, items):
+        return each(
+            limited(items),
+            lambda item: self.seal(self.open(item.value, item.context), item.context),
+        )
 
 
 @wrong("R15", "test_batches_keep_order")

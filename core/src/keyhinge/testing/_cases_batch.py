@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from keyhinge import Capabilities, Decrypt, Encrypt, InvalidCiphertextError, KeyManager, Outcome
 from keyhinge.testing._base import Bench
@@ -12,8 +12,12 @@ from keyhinge.testing._support import with_changes
 
 __all__ = ["BatchCases"]
 
+T = TypeVar("T")
+
 ITEMS = 20
 BAD = 7
+MANY = 501  # more than services take at once that have a limit
+HOOKS = ("keyhinge_encrypt_many", "keyhinge_decrypt_many", "keyhinge_rewrap_many")
 
 
 class BatchCases(Bench):
@@ -52,6 +56,22 @@ class BatchCases(Bench):
                 "rewrapping a batch gave values in other places than their items'",
             )
 
+    @checks("R15")
+    def test_a_large_batch_is_answered(self, keys: KeyManager) -> None:
+        """A batch that is larger than what services take is cut to what this one takes."""
+        hooks = self._section(keys).hooks
+        self._only(any(name in hooks for name in HOOKS), "it has no batch hooks")
+        plaintexts, items = self._batch(keys, MANY)
+        made = _all("encrypting", keys.encrypt_many(items))
+        sent = [Decrypt(v, item.context) for v, item in zip(made, items, strict=True)]
+        if "keyhinge_rewrap_many" in hooks:
+            made = _all("rewrapping", keys.rewrap_many(sent))
+            sent = [Decrypt(v, item.context) for v, item in zip(made, items, strict=True)]
+        expect(
+            _all("decrypting", keys.decrypt_many(sent)) == plaintexts,
+            f"a batch of {MANY} gave plaintexts in other places than their items'",
+        )
+
     @checks("R16")
     def test_one_bad_item_fails_alone(self, keys: KeyManager) -> None:
         """Among good items a bad one has an error of its own, and the others their plaintexts."""
@@ -68,10 +88,10 @@ class BatchCases(Bench):
         _, values = self._with_a_bad_one(keys)
         _fails_alone(keys.rewrap_many(values))
 
-    def _batch(self, keys: KeyManager) -> tuple[list[bytes], list[Encrypt]]:
+    def _batch(self, keys: KeyManager, count: int = ITEMS) -> tuple[list[bytes], list[Encrypt]]:
         context = self._context(keys)
         plaintext = self._plaintext(keys)
-        plaintexts = [plaintext[:-2].ljust(2, b".") + b"%02d" % n for n in range(ITEMS)]
+        plaintexts = [plaintext[:-3] + b"%03d" % n for n in range(count)]
         items = [
             Encrypt(plaintext, {**context, "row": str(n)} if context else {})
             for n, plaintext in enumerate(plaintexts)
@@ -91,6 +111,14 @@ class BatchCases(Bench):
             bad = good[:-1] + bytes([good[-1] ^ 1])
         values[BAD] = Decrypt(with_changes(values[BAD].value, ciphertext=bad), values[BAD].context)
         return plaintexts, values
+
+
+def _all(doing: str, outcomes: Sequence[Outcome[T]]) -> list[T]:
+    """Give the results of a batch in which nothing is wrong."""
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    what = f"{doing} a batch of {len(outcomes)}, {len(errors)} items failed"
+    expect(not errors, f"{what}, the first one with {errors[0] if errors else None}")
+    return [outcome.value for outcome in outcomes]
 
 
 def _fails_alone(outcomes: Sequence[Outcome[Any]]) -> None:

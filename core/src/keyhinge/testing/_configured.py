@@ -45,7 +45,7 @@ def conformance_of(
 ) -> Iterator[Result]:
     """Run the conformance kit against a configured section.
 
-    It encrypts and decrypts some hundreds of small values under the section's real key, from many
+    It encrypts and decrypts some two thousand small values under the section's real key, from many
     threads and from a forked child. It stores nothing and changes no key.
 
     First it makes one round trip, so that no provider is blamed for an outage.

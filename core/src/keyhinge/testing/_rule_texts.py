@@ -133,7 +133,7 @@ TEXTS = {
         reason="Core puts answers and items together by their places: in another order, rows get "
         "each other's secrets.",
         remedy="Put each answer into the place of its item, also where the service sorts or "
-        "leaves out.",
+        "leaves out. A migration's batch has 1,000 items: cut it to what the service takes.",
     ),
     16: Wording(
         text="One bad item of a batch fails alone, with an error of its own.",

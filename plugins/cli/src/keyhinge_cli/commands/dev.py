@@ -31,7 +31,7 @@ Then put your own service's client in its place, in {provider}.
 The tutorial in Keyhinge's documentation goes through it: {tutorial}"""
 
 _COSTS = (
-    "This encrypts and decrypts some hundreds of test values with the section {section!r}. Its "
+    "This encrypts and decrypts some two thousand test values with the section {section!r}. Its "
     "real key service is called, many times at once, which may cost money and count against a "
     "limit. Nothing is stored, and no key is changed."
 )
