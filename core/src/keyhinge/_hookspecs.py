@@ -95,7 +95,8 @@ class Capabilities:
         encrypts: Whether values are encrypted at all. With True, key id and version are used or
             authenticated, never hints.
         binds_context: Whether the context is authenticated with the value.
-        key_versions: Whether keys have versions, so that values can be rewrapped.
+        key_versions: Whether values become stale within a section, since its key gets new
+            versions or another key takes its place. Without it `keyhinge rewrap` refuses.
         blocking: Whether encrypt and decrypt may wait for I/O.
         min_plaintext: The smallest plaintext in bytes.
         max_plaintext: The largest plaintext in bytes; None for no limit but the format's.

@@ -35,6 +35,7 @@ def test_a_new_identity_goes_on_top() -> None:
     with opened(identity=f"# new\n{SECOND}\n\n# old\n{FIRST}\n") as keys:
         assert keys.decrypt(old, context=CONTEXT) == b"token"
         assert keys.is_stale(old, keys.current_key())
+        assert keys.capabilities().key_versions  # without it `keyhinge rewrap` refuses
         new = keys.rewrap(old, context=CONTEXT)
         assert new.key_id == str(SECOND.to_public())
     with opened(identity=str(SECOND)) as keys:

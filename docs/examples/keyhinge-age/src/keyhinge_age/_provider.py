@@ -31,7 +31,12 @@ class AgeProvider(Provider):
         recovery: Public keys that can open new values as well.
     """
 
-    capabilities = Capabilities(encrypts=True, binds_context=True, max_plaintext=16 * 1024 * 1024)
+    capabilities = Capabilities(
+        encrypts=True,
+        binds_context=True,
+        key_versions=True,  # in a sense: a new identity makes older values stale
+        max_plaintext=16 * 1024 * 1024,
+    )
 
     def __init__(self, identities: Identities, recovery: tuple[str, ...]) -> None:
         self._identities = identities
