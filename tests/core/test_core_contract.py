@@ -142,7 +142,7 @@ class TestHooks:
     @pytest.mark.parametrize(
         ("name", "hint"),
         [
-            ("keyhinge_encrypt_may", "Did you mean 'keyhinge_encrypt_many'"),
+            ("keyhinge_encrypt_may", r"\(did you mean 'keyhinge_encrypt_many'\?\)\. This is"),
             ("keyhinge_shutdown", ""),
             ("keyhinge_configure", ""),
         ],

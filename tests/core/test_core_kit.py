@@ -52,6 +52,16 @@ def test_it_says_what_is_wrong_with_settings(name, what):
     assert result.message == what
 
 
+def test_it_says_that_the_order_of_a_contexts_keys_matters():
+    class WritesTheContextDown(Right):
+        def bound(self, context):
+            return repr(dict(context)).encode()
+
+    kit = conformance(Module(WritesTheContextDown))
+    (result,) = run_conformance(kit, only={"test_value_opens_only_under_its_context"})
+    assert result.message == "a value doesn't open where the context's keys have another order"
+
+
 def test_each_rule_is_broken_by_somebody():
     assert {wrong.rule for wrong in WRONG} == set(RULES)
 

@@ -17,7 +17,7 @@ from keyhinge._hookspecs import (
     Provider,
     ProviderSpecs,
 )
-from keyhinge._names import suggest
+from keyhinge._names import closest
 
 __all__ = ["PluginManager", "check_module", "check_observer", "check_provider", "is_inherited"]
 
@@ -94,7 +94,9 @@ def _first_problem(
 ) -> str | None:
     for name in names:
         if name not in known:
-            return f"{name} isn't a hook of this API.{suggest(name, known)}"
+            near = closest(name, known)
+            hint = f" (did you mean '{near}'?)" if near else ""  # the sentence ends behind it
+            return f"{name} isn't a hook of this API{hint}"
         problem = _hook_problem(plugin, name, specs)
         if problem:
             return f"{name} {problem}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.core.wrong_providers._right import Right, each, wrong
 
 from keyhinge import (
+    Capabilities,
     CheckReport,
     Finding,
     InvalidCiphertextError,
@@ -78,6 +79,13 @@ class RewrapsABatchAsItIs(Right):
             limited(items),
             lambda item: self.seal(self.open(item.value, item.context), item.context),
         )
+
+
+@wrong("R17", "test_rewrap_gives_the_same_plaintext_under_the_current_key")
+class ForgetsItsCapability(Right):
+    """Tells versions, and not that there are any."""
+
+    capabilities = Capabilities(encrypts=True, binds_context=True)
 
 
 @wrong("R15", "test_batches_keep_order")

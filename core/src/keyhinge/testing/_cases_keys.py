@@ -16,7 +16,7 @@ class KeyCases(Bench):
 
     @checks("R17")
     def test_rewrap_gives_the_same_plaintext_under_the_current_key(
-        self, keys: KeyManager, plaintext: bytes
+        self, keys: KeyManager, capabilities: Capabilities, plaintext: bytes
     ) -> None:
         """Rewrapped values open as before and are under what `current_key` tells."""
         context = self._context(keys)
@@ -32,6 +32,11 @@ class KeyCases(Bench):
             expect(
                 value.key_id == current.key_id and value.version in {"", current.version},
                 "a rewrapped value isn't under the current key and version",
+            )
+            expect(
+                capabilities.key_versions or not value.version,
+                "a value has a version, and its capabilities lack key_versions=True: "
+                "`keyhinge rewrap` would refuse",
             )
 
     @checks("R18")

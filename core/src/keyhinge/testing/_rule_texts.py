@@ -145,8 +145,9 @@ TEXTS = {
     17: Wording(
         text="Rewrapping gives the same plaintext under the current key and version.",
         reason="A key version can be destroyed once nothing is under it any more.",
-        remedy="Put the version that the service answers with into `Sealed.version`. Without a "
-        "hook of yours, core decrypts and encrypts again.",
+        remedy="Put the version that the service answers with into `Sealed.version`, and "
+        "`key_versions=True` into the capabilities. Without a hook of yours, core decrypts and "
+        "encrypts again.",
     ),
     18: Wording(
         text="`keyhinge_current_key` tells the key id and version that a new value really gets.",
