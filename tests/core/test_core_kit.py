@@ -10,6 +10,7 @@ from email.message import Message
 import pytest
 from tests.core.wrong_providers._right import WRONG, Module, Right, conformance
 
+from keyhinge import hookimpl
 from keyhinge.testing import RULES, run_conformance
 from keyhinge.testing.__main__ import main as explain
 from keyhinge.testing._run import cases_of
@@ -60,6 +61,22 @@ def test_it_says_that_the_order_of_a_contexts_keys_matters():
     kit = conformance(Module(WritesTheContextDown))
     (result,) = run_conformance(kit, only={"test_value_opens_only_under_its_context"})
     assert result.message == "a value doesn't open where the context's keys have another order"
+
+
+def test_it_says_where_to_see_an_authors_own_slip():
+    class Slips(Right):
+        @hookimpl
+        def keyhinge_rewrap_many(self, items):
+            return dict[str, list[object]]()["no_such_name"]
+
+    kit = conformance(Module(Slips))
+    case = "test_hooks_return_what_they_promise"
+    (result,) = run_conformance(kit, only={"test_rewrapped_batches_keep_order"})
+    assert result.message.endswith(f"To see where, run {case} alone")
+    bench = kit()
+    with bench._opened() as keys, pytest.raises(AssertionError) as raised:
+        getattr(bench, case)(keys, b"x")
+    assert "no_such_name" in str(raised.value.__cause__)
 
 
 def test_each_rule_is_broken_by_somebody():

@@ -21,6 +21,7 @@ from keyhinge._errors import (
     ProviderLoadError,
     SectionNotConfiguredError,
 )
+from keyhinge._hookspecs import REQUIRED_HOOKS
 from keyhinge._names import suggest
 from keyhinge._section import OpenSection
 from keyhinge._settings import SettingsClassError
@@ -243,7 +244,7 @@ def _configure(blueprint: Blueprint, section: ConfiguringSection) -> OpenSection
     except ConfigError as failure:
         own = failure
     except Exception as failure:  # noqa: BLE001 - a stranger's code
-        problem = f"configuring it raised {type(failure).__name__}"
+        problem = _lacking(failure) or f"configuring it raised {type(failure).__name__}"
     finally:
         section.finish()
     if own is not None:
@@ -254,6 +255,17 @@ def _configure(blueprint: Blueprint, section: ConfiguringSection) -> OpenSection
         "This is a bug in that package; please report it there"
     )
     raise ProviderContractError(msg, section=blueprint.name, operation="configure")
+
+
+def _lacking(failure: Exception) -> str | None:
+    """Name the required hooks that a class lacks, so that Python doesn't make an instance of it.
+
+    They are looked for in Python's message. Nothing else of a stranger's text is shown.
+    """
+    if isinstance(failure, TypeError) and "abstract" in str(failure):
+        lacking = [name for name in REQUIRED_HOOKS if name in str(failure)]
+        return f"it doesn't implement {', '.join(lacking)}" if lacking else None
+    return None
 
 
 def _bind(

@@ -13,7 +13,17 @@ from keyhinge import Capabilities, KeyManager, Provider, ProviderContractError, 
 from keyhinge._section import OpenSection
 from keyhinge.testing._case import BrokenRuleError, bounded, skip
 
-__all__ = ["CONTEXT", "MARKER", "ONE", "PROVIDER", "SHORTEST", "STRANGER", "TWIN", "Bench"]
+__all__ = [
+    "BATCH_HOOKS",
+    "CONTEXT",
+    "MARKER",
+    "ONE",
+    "PROVIDER",
+    "SHORTEST",
+    "STRANGER",
+    "TWIN",
+    "Bench",
+]
 
 PROVIDER = "provider-under-test"
 ONE, TWIN, STRANGER = "one", "twin", "stranger"
@@ -21,6 +31,7 @@ ONE, TWIN, STRANGER = "one", "twin", "stranger"
 
 CONTEXT = {"account": "acct_1", "secret": "sec_1"}
 MARKER = b"k3yh1nge-conformance-plaintext"
+BATCH_HOOKS = ("keyhinge_encrypt_many", "keyhinge_decrypt_many", "keyhinge_rewrap_many")
 SHORTEST = 8
 """Shorter secrets stand in any text by chance."""
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from keyhinge import KeyhingeError
+from keyhinge import KeyhingeError, ProviderContractError
 from keyhinge.testing._rules import RULES, Rule
 
 __all__ = ["BrokenRuleError", "bounded", "checks", "expect", "refused", "skip"]
@@ -21,6 +21,7 @@ E = TypeVar("E", bound=BaseException)
 F = TypeVar("F", bound=Callable[..., None])
 
 BLOCKS = "R27"
+BARE = "test_hooks_return_what_they_promise"
 
 
 class BrokenRuleError(AssertionError):
@@ -97,6 +98,9 @@ def described(failure: BaseException) -> str:
         return str(failure)
     # A stranger's exception may say anything. pytest shows it as the cause of ours.
     text = str(failure) if isinstance(failure, KeyhingeError | NotImplementedError) else ""
+    if isinstance(failure, ProviderContractError) and failure.failure and failure.failure.type:
+        # Core lets go of what a hook raised, with its traceback. That case calls the hooks bare.
+        text = f"{text.rstrip('.')}. To see where, run {BARE} alone"
     return f"{kind}: {text}" if text else kind
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from keyhinge import Capabilities, Decrypt, Encrypt, InvalidCiphertextError, KeyManager, Outcome
-from keyhinge.testing._base import Bench
+from keyhinge.testing._base import BATCH_HOOKS, Bench
 from keyhinge.testing._case import checks, expect
 from keyhinge.testing._support import with_changes
 
@@ -17,7 +17,6 @@ T = TypeVar("T")
 ITEMS = 20
 BAD = 7
 MANY = 501  # more than services take at once that have a limit
-HOOKS = ("keyhinge_encrypt_many", "keyhinge_decrypt_many", "keyhinge_rewrap_many")
 
 
 class BatchCases(Bench):
@@ -60,7 +59,7 @@ class BatchCases(Bench):
     def test_a_large_batch_is_answered(self, keys: KeyManager) -> None:
         """A batch that is larger than what services take is cut to what this one takes."""
         hooks = self._section(keys).hooks
-        self._only(any(name in hooks for name in HOOKS), "it has no batch hooks")
+        self._only(any(name in hooks for name in BATCH_HOOKS), "it has no batch hooks")
         plaintexts, items = self._batch(keys, MANY)
         made = _all("encrypting", keys.encrypt_many(items))
         sent = [Decrypt(v, item.context) for v, item in zip(made, items, strict=True)]

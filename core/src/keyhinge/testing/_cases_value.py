@@ -9,6 +9,8 @@ import os
 
 from keyhinge import (
     Capabilities,
+    Decrypt,
+    Encrypt,
     EncryptedValue,
     InvalidCiphertextError,
     InvalidPlaintextError,
@@ -16,7 +18,7 @@ from keyhinge import (
     Sealed,
 )
 from keyhinge._context import check_context
-from keyhinge.testing._base import CONTEXT, TWIN, Bench
+from keyhinge.testing._base import BATCH_HOOKS, CONTEXT, TWIN, Bench
 from keyhinge.testing._case import checks, expect, refused
 
 __all__ = ["ContextCases", "ValueCases"]
@@ -78,6 +80,12 @@ class ValueCases(Bench):
         value = section.label(section.encrypt(plaintext, context))
         opened: object = section.decrypt(value, context)
         expect(type(opened) is bytes, f"decrypting gave {type(opened).__name__}, not bytes")
+        for name in BATCH_HOOKS:
+            if name in section.hooks:
+                encrypts = name == "keyhinge_encrypt_many"
+                item = Encrypt(plaintext, context) if encrypts else Decrypt(value, context)
+                answers = list(section.hooks[name]([item]))
+                expect(len(answers) == 1, f"{name} gave {len(answers)} answers to one item")
         section.current_key()
         section.provider_check()
         section.counters()
