@@ -177,3 +177,10 @@ def test_what_is_read_in_a_clone_is_up_to_date(root):
         text = each.read_text(encoding="utf-8")
         assert "{include}" not in text
         assert text == done["renewed"](each), "run: python dev/generated.py"
+
+
+def test_links_have_words(root):
+    """Sphinx puts a page's title into an empty link; a clone shows nothing there."""
+    for each in [*root.glob("*.md"), *(root / "docs").rglob("*.md")]:
+        empty = re.findall(r"\[\]\([^)]*\)", each.read_text(encoding="utf-8"))
+        assert not empty, f"{each.relative_to(root)}: {', '.join(empty)}"
