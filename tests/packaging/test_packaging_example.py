@@ -47,7 +47,7 @@ def test_it_has_what_a_published_package_has(made):
 
 
 def test_secrets_move_to_it_and_back(made, tmp_path):
-    """What `init` made with a local key is migrated to age, verified, and migrated back."""
+    """What `init` made is migrated to age, rewrapped to a new identity, and migrated back."""
     environment, _ = made
 
     def keyhinge(*arguments, stdin=""):
@@ -70,6 +70,11 @@ def test_secrets_move_to_it_and_back(made, tmp_path):
     assert keyhinge("secrets", "get", "--account", "a", "--id", "s").strip() == "token"
     keyhinge("check")
     assert '"age"' in keyhinge("secrets", "list", "--json")
+    new = x25519.Identity.generate()
+    identity.write_text(f"{new}\n{identity.read_text(encoding='utf-8')}", encoding="utf-8")
+    assert f"to age, key {new.to_public()}" in keyhinge("rewrap")
+    identity.write_text(str(new), encoding="utf-8")
+    keyhinge("verify")
     config.write_text(text, encoding="utf-8")
     keyhinge("migrate")
     assert '"age"' not in keyhinge("secrets", "list", "--json")

@@ -377,7 +377,8 @@ class BlockingKeyManager:
         if self._closed:
             return "<KeyManager, closed>"
         configuration = self._plan.configuration
-        return f"<KeyManager, primary {configuration.primary!r} of {configuration.source}>"
+        source = f" of {configuration.source}" if configuration.source else ""
+        return f"<KeyManager, primary {configuration.primary!r}{source}>"
 
     def __reduce__(self) -> NoReturn:
         msg = "a KeyManager can't be pickled or copied; open another one from the configuration"

@@ -256,7 +256,10 @@ def _dollars(price: float) -> str:
 
 def _target(report: MigrationReport) -> str:
     key = report.target_key
-    return f"{report.target}, version {key.version}" if key is not None else report.target
+    if key is None:
+        return report.target
+    which = f"version {key.version}" if key.version else f"key {key.key_id}"
+    return f"{report.target}, {which}"
 
 
 def _advice(report: MigrationReport, code: int) -> str:
