@@ -168,6 +168,7 @@ def test_aliases_and_floors(database, open_over: Open, tmp_path: Path) -> None:
     stored = place.open(renamed)
     for section, grade in {"one": "no", "new": "no", "new-wrap": "no", "two": "none"}.items():
         assert can_retire(stored, section).grade == grade, section
+    database.execute("DELETE FROM tokens")
     place.put(stored, 1, "y")
     for section in ("one", "new", "new-wrap"):
         assert can_retire(stored, section).grade == "none"
