@@ -101,7 +101,7 @@ def test_check_tells_the_counters(open_keys):
     assert "15m" in found["wrapping"].message
     assert found["wrapping"].data == {"over": "kms", "max_age": 900.0}
     assert found["data-keys"].data["wraps"] == 1
-    assert "1 wraps, 1 unwraps" in found["data-keys"].message
+    assert "wraps 1, unwraps 1" in found["data-keys"].message
 
 
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024 - 1, 16 * 1024, 300_000, 4 * 1024 * 1024])

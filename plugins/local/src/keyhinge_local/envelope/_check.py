@@ -12,7 +12,7 @@ def check(
 ) -> CheckReport:
     """Tell which section wraps the data keys, for how long one works, and what was counted."""
     numbers = counters.as_dict()
-    counted = ", ".join(f"{number} {name}" for name, number in numbers.items())
+    counted = ", ".join(f"{name} {number}" for name, number in numbers.items())
     return CheckReport(
         (
             Finding(
@@ -25,7 +25,7 @@ def check(
             Finding(
                 "info",
                 "data-keys",
-                f"{kept} data keys in memory; since the start {counted}",
+                f"data keys in memory: {kept}; counted since the section was opened: {counted}",
                 {"kept": kept, **numbers},
             ),
         )
