@@ -135,3 +135,10 @@ def open_keys(kms: FakeService) -> Iterator[Callable[..., KeyManager]]:
     for keys in made:
         keys.close()
     settle()
+
+
+@pytest.fixture
+def plain() -> dict[str, str]:
+    """The block of a `plaintext` section."""
+    pytest.importorskip("keyhinge_plaintext", reason="keyhinge-local is tried alone here")
+    return {"type": "plaintext"}

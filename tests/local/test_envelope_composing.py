@@ -8,8 +8,6 @@ from tests.local._envelope import CONTEXT, Variant, open_envelope
 from keyhinge import Capabilities, ConfigError, KeyManager
 from keyhinge.testing import FakeService
 
-PLAIN = {"type": "plaintext"}
-
 
 @pytest.fixture
 def problem(kms):
@@ -28,18 +26,18 @@ def problem(kms):
 
 
 class TestRefused:
-    def test_over_plaintext(self, problem):
+    def test_over_plaintext(self, problem, plain):
         """A key that lies beside its value in the open is none."""
-        said = problem({"envelope": {"over": "plain"}, "plain": PLAIN})
+        said = problem({"envelope": {"over": "plain"}, "plain": plain})
         assert said == "can't keep its keys with the section 'plain', which doesn't encrypt"
 
-    def test_plaintext_that_only_unwraps(self, problem):
-        said = problem({"envelope": {"over": "kms", "alsoUnwrap": ["plain"]}, "plain": PLAIN})
+    def test_plaintext_that_only_unwraps(self, problem, plain):
+        said = problem({"envelope": {"over": "kms", "alsoUnwrap": ["plain"]}, "plain": plain})
         assert said == "can't keep its keys with the section 'plain', which doesn't encrypt"
 
-    def test_plaintext_among_others(self, problem):
+    def test_plaintext_among_others(self, problem, plain):
         listed = ["spare", "plain"]
-        said = problem({"envelope": {"over": "kms", "alsoUnwrap": listed}, "plain": PLAIN})
+        said = problem({"envelope": {"over": "kms", "alsoUnwrap": listed}, "plain": plain})
         assert "'plain', which doesn't encrypt" in said
 
     @pytest.mark.parametrize(
@@ -100,11 +98,11 @@ class TestRefused:
 
 
 class TestNotThePrimary:
-    def test_refused_when_it_is_used(self, kms):
+    def test_refused_when_it_is_used(self, kms, plain):
         """The application goes on; what needs the section is told why."""
         blocks = {
             "second": {"type": "envelope", "over": "plain"},
-            "plain": PLAIN,
+            "plain": plain,
         }
         with open_envelope({"kms": kms}, sections=blocks) as keys:
             keys.encrypt(b"x", context=CONTEXT)
@@ -134,9 +132,9 @@ class TestWorks:
                 assert keys.decrypt(value, context=CONTEXT) == b"x"
             assert kms.calls["encrypt"] == 2
 
-    def test_the_file_may_also_have_plaintext(self, kms):
+    def test_the_file_may_also_have_plaintext(self, kms, plain):
         """Beside an envelope it's no concern of this; old values are migrated out of it."""
-        with open_envelope({"kms": kms}, sections={"plain": PLAIN}) as keys:
+        with open_envelope({"kms": kms}, sections={"plain": plain}) as keys:
             old = keys.encrypt(b"x", context=CONTEXT, section="plain")
             assert keys.decrypt(old, context=CONTEXT) == b"x"
 

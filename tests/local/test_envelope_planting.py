@@ -221,9 +221,9 @@ class TestSections:
             assert isinstance(again.error, InvalidCiphertextError)
         assert kms.calls == spare.calls == {}
 
-    def test_a_key_in_plaintext(self, open_keys, kms):
+    def test_a_key_in_plaintext(self, open_keys, kms, plain):
         """As the `plaintext` section itself would write it, it opens there and not here."""
-        keys = open_keys(sections={"plain": {"type": "plaintext"}})
+        keys = open_keys(sections={"plain": plain})
         root = os.urandom(32)
         wrapped = keys.encrypt(root, context=CONTEXT, section="plain")
         assert keys.decrypt(wrapped, context=CONTEXT) == root
