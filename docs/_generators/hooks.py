@@ -40,6 +40,7 @@ WITHOUT = {
     "keyhinge_encrypt_nowait": "core runs `keyhinge_encrypt` in a thread",
     "keyhinge_decrypt_nowait": "core runs `keyhinge_decrypt` in a thread",
     "keyhinge_current_key": "core encrypts one byte and looks at its key id and version",
+    "keyhinge_data_key": "`rewrap --new-data-keys` refuses the section",
     "keyhinge_check": "a check has core's own findings only",
     "keyhinge_counters": "observers see no counters of the section",
     "keyhinge_close": "nothing is called when the section closes",

@@ -185,6 +185,48 @@ class TestRewrap:
         assert run("rewrap", "nonsense").code == 2
 
 
+class TestNewDataKeys:
+    ENVELOPE = "  envelope: {over: local}\n  local: {keyFile: keyhinge.key}\n"
+
+    def test_what_it_says(self, project, run):
+        project.sections("envelope", self.ENVELOPE)
+        fill(project, 10)
+        before, rows = values(project), project.sql("SELECT secret FROM secrets")
+        assert run("rewrap").code == 0
+        assert project.sql("SELECT secret FROM secrets") == rows
+        dry = run("rewrap", "--new-data-keys", "--dry-run")
+        assert dry.code == 0
+        assert "would move         10" in dry.text
+        assert project.sql("SELECT secret FROM secrets") == rows
+        done = run("rewrap", "--new-data-keys")
+        assert done.code == 0
+        assert done.text.splitlines()[0].split() == ["new-data-keys", "in", "envelope"]
+        assert "moved              10" in done.text
+        assert not set(project.sql("SELECT secret FROM secrets")) & set(rows)
+        assert values(project) == before
+        assert "new-data-keys secrets in envelope" in run("runs").text
+        assert "new-data-keys secrets in envelope" in run("runs", "show", "2").text
+        [report] = run("rewrap", "envelope", "--new-data-keys", "--json").events[-1:]
+        assert (report["operation"], report["moved"], report["exit_code"]) == (
+            "new-data-keys",
+            10,
+            0,
+        )
+
+    def test_exit_codes(self, project, run):
+        project.sections("envelope", self.ENVELOPE)
+        assert run("rewrap", "--new-data-keys").code == 4
+        assert run("rewrap", "--new-data-keys", "--allow-empty").code == 0
+        refused = run("rewrap", "local", "--new-data-keys")
+        assert refused.code == 2
+        assert "These do: envelope" in refused.err
+        assert run("rewrap", "--new-data-keys", "--retry-failed").code == 2
+        fill(project, 3)
+        project.sql("UPDATE secrets SET kind = 'stolen' WHERE secret_id = 's1'")
+        assert run("rewrap", "--new-data-keys").code == 3
+        assert run("rewrap", "--new-data-keys", "--max-sweeps", "1").code == 3
+
+
 def test_a_throttling_service_is_75_and_nothing_is_lost(program, run, project, service):
     fill(project, 5)
     before = values(project)

@@ -262,6 +262,14 @@ class TestOtherHooks:
         with pytest.raises(ProviderContractError, match="KeyRef"):
             keys.current_key()
 
+    @pytest.mark.parametrize("result", [None, b"k", "", "k" * 129, "k\0", "ké", "k\n"])
+    def test_data_key(self, opened, variant, result):
+        hook = hookimpl(lambda self, value: result)
+        keys = opened("a", using=variant(keyhinge_data_key=hook))
+        value = keys.encrypt(b"x", context={})
+        with pytest.raises(ProviderContractError, match="128 printable"):
+            keys.data_key_of(value)
+
     @pytest.mark.parametrize("result", [None, [], [Finding("ok", "x", "y")], "fine"])
     def test_check(self, opened, variant, result):
         hook = hookimpl(lambda self: result)

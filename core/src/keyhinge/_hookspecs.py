@@ -277,6 +277,16 @@ class Provider(ABC):
         """Tell the key and version that encrypt now."""
         _optional()
 
+    def keyhinge_data_key(self, value: EncryptedValue) -> str:
+        """Tell which data key a value is under, for providers that make data keys. No I/O.
+
+        Two values have the same answer if, and only if, one key encrypted both; rewrapping keeps
+        it. At most 128 printable ASCII characters. Read it from the value, without opening that.
+        A provider that is configured anew makes data keys of its own, so that a table can be
+        encrypted under new ones.
+        """
+        _optional()
+
     def keyhinge_check(self) -> CheckReport:
         """Look at everything that an operator wants to know. Findings, never exceptions."""
         _optional()
@@ -374,6 +384,7 @@ OPTIONAL_HOOKS = (
     "keyhinge_encrypt_nowait",
     "keyhinge_decrypt_nowait",
     "keyhinge_current_key",
+    "keyhinge_data_key",
     "keyhinge_check",
     "keyhinge_counters",
     "keyhinge_close",

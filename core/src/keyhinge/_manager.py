@@ -279,6 +279,32 @@ class BlockingKeyManager:
         """Tell the key and version that a section encrypts with now; the primary if None."""
         return self._section(section).current_key()
 
+    def has_data_keys(self, section: str | None = None) -> bool:
+        """Tell whether a section makes data keys, and tells which one a value is under.
+
+        Args:
+            section: The section; the primary if None.
+        """
+        return "keyhinge_data_key" in self._section(section).hooks
+
+    def data_key_of(self, value: EncryptedValue) -> str:
+        """Name the data key that a value is under, as envelope encryption makes them. No I/O.
+
+        The value is read, not opened: the name is as good as the value is.
+
+        Args:
+            value: The encrypted value.
+
+        Returns:
+            A name that values have in common if one key encrypted them; "" where the section has
+            no data keys.
+
+        Raises:
+            InvalidCiphertextError: It isn't a value of this section's.
+            SectionNotConfiguredError: The configuration has no section of that name.
+        """
+        return self._section_of(value).data_key(value)
+
     def is_stale(self, value: EncryptedValue, current: KeyRef) -> bool:
         """Tell whether a value isn't under the primary section's current key. No I/O.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,6 +38,8 @@ __all__ = ["OpenSection"]
 
 log = logging.getLogger("keyhinge")
 
+LONGEST_DATA_KEY = 128
+_DATA_KEY = re.compile(f"[ -~]{{1,{LONGEST_DATA_KEY}}}")
 LARGEST_PLAINTEXT = 64 * 1024 * 1024
 PROBE = own_context({"keyhinge": "probe/1"})
 """The context of probes: of the library's own kind, so that no caller's value opens under it."""
@@ -225,6 +228,17 @@ class OpenSection:
             what = f"what it gave isn't a valid KeyRef (rule R7): {problem}"
             raise self.blame.rubbish("current_key", what)
         return found
+
+    def data_key(self, value: EncryptedValue) -> str:
+        """Ask which data key a value is under; "" where the provider makes none."""
+        hook = self.hooks.get("keyhinge_data_key")
+        if hook is None:
+            return ""
+        found: object = self.call(hook, "data_key", value)
+        if type(found) is str and re.fullmatch(_DATA_KEY, found):
+            return found
+        what = f"it didn't give a name of at most {LONGEST_DATA_KEY} printable ASCII characters"
+        raise self.blame.rubbish("data_key", what)
 
     def provider_check(self) -> CheckReport:
         """Ask the provider for its own findings; none where it has no such hook."""

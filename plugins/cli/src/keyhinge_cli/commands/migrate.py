@@ -155,6 +155,11 @@ def migrate(
 
 @click.command("rewrap", cls=Command, short_help="Bring stored values to the newest key version.")
 @click.argument("section", required=False)
+@click.option(
+    "--new-data-keys",
+    is_flag=True,
+    help="Encrypt every value anew, under data keys made for this run: a data key may have leaked.",
+)
 @_common
 @pass_invocation
 def rewrap(
@@ -162,14 +167,19 @@ def rewrap(
     /,
     *,
     section: str | None,
+    new_data_keys: bool,
     allow_empty: bool,
     **how: Any,
 ) -> None:
     """Bring the stored values of a SECTION (the primary) to its newest key version.
 
     Like `migrate`, it runs beside applications, and can be stopped and run again.
+
+    Values of a section with data keys, such as `envelope`, have these wrapped anew and stay
+    encrypted under them. When a data key may have leaked, restart your applications first, and
+    then run it with --new-data-keys.
     """
-    options = {"section": section, **how}
+    options = {"section": section, "new_data_keys": new_data_keys, **how}
     _run(invocation, plugin("store").rewrap, options, allow_empty=allow_empty)
 
 
@@ -246,7 +256,7 @@ def _show(out: Output, report: MigrationReport, code: int) -> None:
         rows.append(["price of the calls to AWS KMS", _dollars(report.price)])
     if report.run_id is not None:
         rows.append(["run", str(report.run_id)])
-    out.table([report.operation, f"to {_target(report)}"], rows)
+    out.table([report.operation, f"{_way(report)} {_target(report)}"], rows)
     show_failures(out, "left as it was", report.failures, report.failed)
 
 
@@ -260,6 +270,10 @@ def _target(report: MigrationReport) -> str:
         return report.target
     which = f"version {key.version}" if key.version else f"key {key.key_id}"
     return f"{report.target}, {which}"
+
+
+def _way(report: MigrationReport) -> str:
+    return "in" if report.operation == "new-data-keys" else "to"
 
 
 def _advice(report: MigrationReport, code: int) -> str:

@@ -85,6 +85,8 @@ def _direction(found: RunInfo) -> str:
     source = f"from {', '.join(found.source)} " if found.source else ""
     version = f", version {found.target_key[1]}" if found.target_key else ""
     again = f" (what failed in run {found.retry_of})" if found.retry_of else ""
+    if found.operation == "new-data-keys":
+        return f"in {found.target}{again}"
     return f"{source}to {found.target}{version}{again}"
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "NONCE_SIZE",
     "SMALLEST",
     "Wrapped",
+    "commitment_in",
     "derive",
     "label_of",
     "parse_wrapped",
@@ -116,6 +117,17 @@ def prefix_of(bitmap: bytes, commitment: bytes, wrapped: bytes) -> bytes:
 def prefix_end(ciphertext: bytes) -> int:
     """Tell where the prefix of a ciphertext should end; past its end where it is cut short."""
     return _WRAPPED + int.from_bytes(ciphertext[HEADER_SIZE:_WRAPPED], "big")
+
+
+def commitment_in(ciphertext: bytes) -> bytes:
+    """Give the commitment in a ciphertext.
+
+    Raises:
+        InvalidCiphertextError: It isn't what this provider makes.
+    """
+    if ciphertext[:1] != MARKER or len(ciphertext) < SMALLEST:
+        raise InvalidCiphertextError
+    return ciphertext[3:HEADER_SIZE]
 
 
 def parse_wrapped(ciphertext: bytes, end: int, find: Callable[[bytes], Partition]) -> Wrapped:

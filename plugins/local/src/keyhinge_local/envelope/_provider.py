@@ -30,7 +30,7 @@ from keyhinge import (
 )
 from keyhinge_local.envelope._cache import Keeping, KeyCache
 from keyhinge_local.envelope._counters import Counters
-from keyhinge_local.envelope._format import NONCE_SIZE, Wrapped
+from keyhinge_local.envelope._format import NONCE_SIZE, Wrapped, commitment_in
 from keyhinge_local.envelope._opening import Opening
 from keyhinge_local.envelope._partition import Partitioning
 from keyhinge_local.envelope._renewal import Renewal
@@ -160,6 +160,11 @@ class EnvelopeProvider(Provider):
         self._sealing.cache.drop_where(lambda key: key.is_outdated(label))
         self._rewrapping.cache.drop_where(lambda known: known.wrapped.label != label)
         return label
+
+    @hookimpl
+    def keyhinge_data_key(self, value: EncryptedValue) -> str:
+        """Tell a data key by its commitment, which stays when it is wrapped anew."""
+        return commitment_in(value.ciphertext).hex()
 
     @hookimpl
     def keyhinge_check(self) -> CheckReport:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from keyhinge_store._layout import Key, Row
 from keyhinge_store._migrate._apply import Applier
 from keyhinge_store._migrate._convert import Change, Converter
+from keyhinge_store._migrate._new_keys import NewKeys
 from keyhinge_store._migrate._patience import Patience, Wait, patiently
 from keyhinge_store._migrate._plan import Plan
 from keyhinge_store._migrate._report import Tally
@@ -62,6 +63,7 @@ class Books:
         writer: Writes into the table.
         ranges: The books.
         run_id: The run.
+        new_keys: Knows the run's data keys, where it makes some.
         wait: Waits.
         patience: For how many seconds a database that is away is waited for.
     """
@@ -75,6 +77,7 @@ class Books:
         *,
         ranges: Ranges,
         run_id: int,
+        new_keys: NewKeys | None,
         wait: Wait,
         patience: float,
     ) -> None:
@@ -83,6 +86,7 @@ class Books:
         self._writer = writer
         self._ranges = ranges
         self._run_id = run_id
+        self._new_keys = new_keys
         self._wait = wait
         self._patience = patience
         # Where rows don't say under which section they are, the ledger does.
@@ -155,7 +159,11 @@ class Books:
         record_failures(connection, self._run_id, held.sweep, tally.failures[:room])
 
     def note(self, connection: sa.Connection, changes: Sequence[Change], written: set[Key]) -> None:
-        """Enter into the ledger what was written, where that is needed."""
+        """Enter what was written: data keys of the run, and the ledger where that is needed."""
+        if self._new_keys is not None:
+            key_of = self._plan.layout.key_of
+            values = [each.value for each in changes if key_of(each.row) in written]
+            self._new_keys.enter(connection, values)
         if not self._in_ledger:
             return
         layout = self._plan.layout

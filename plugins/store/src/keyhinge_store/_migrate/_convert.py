@@ -1,7 +1,7 @@
 """Decrypt, encrypt, and prove that the result opens: the part that uses keys.
 
-Of the database at most the ledger is read here, and it is closed again before a key service is
-waited for.
+Of the database at most the ledger and the run's data keys are read here, and it is closed again
+before a key service is waited for.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from keyhinge_store._codec import Adopted
 from keyhinge_store._layout import Row
 from keyhinge_store._migrate._access import Access
 from keyhinge_store._migrate._keys_failed import KeysFailedError
+from keyhinge_store._migrate._new_keys import NewKeys
 from keyhinge_store._migrate._patience import Patience, Wait, patiently
 from keyhinge_store._migrate._plan import Plan
 from keyhinge_store._migrate._report import RowFailure, Tally
@@ -80,6 +81,7 @@ class Converter:
         wait: Waits.
         patience: For how many seconds temporary errors of a batch are tried again.
         engine: Where the ledger is, for rows that don't name their section.
+        new_keys: Encrypts under data keys of the run's own; None where that isn't asked for.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Converter:
         wait: Wait,
         patience: float,
         engine: sa.Engine,
+        new_keys: NewKeys | None = None,
     ) -> None:
+        self._new_keys = new_keys
         self._engine = engine
         self._resolver = Resolver(plan.layout)
         self._keys = keys
@@ -111,7 +115,7 @@ class Converter:
         Raises:
             KeysFailedError: A key service doesn't answer, or refuses to encrypt at all.
         """
-        good = self._open(self._told_apart(self._parse(rows)))
+        good = self._open(self._not_moved(self._told_apart(self._parse(rows))))
         sealed = self._seal(good)
         return self._verify(good, sealed)
 
@@ -146,6 +150,19 @@ class Converter:
                 found.append((row, Decrypt(value, item.context)))
         return found
 
+    def _not_moved(
+        self, parsed: list[tuple[Row, Decrypt | Adopted]]
+    ) -> list[tuple[Row, Decrypt | Adopted]]:
+        """Leave out what this run has encrypted under its new data keys before."""
+        if self._new_keys is None:
+            return parsed
+        items = [(row, item) for row, item in parsed if isinstance(item, Decrypt)]
+        moved = self._new_keys.moved(
+            [item.value for _, item in items],
+            lambda call: patiently(call, Patience(self._patience, self._wait)),
+        )
+        return [each for each, is_moved in zip(items, moved, strict=True) if not is_moved]
+
     def _open(self, parsed: Sequence[tuple[Row, Decrypt | Adopted]]) -> list[_Good]:
         items = [item for _, item in parsed if isinstance(item, Decrypt)]
         opened = iter(open_items(self._plan.layout.codec, items, self._decrypt))
@@ -175,7 +192,7 @@ class Converter:
     def _has_to_go(self, value: EncryptedValue) -> bool:
         """Tell it of a row that didn't name its section, so that SQL couldn't tell."""
         is_at_target = self._keys.section_of(value.section) == self._plan.target
-        if self._plan.operation == "rewrap":
+        if self._plan.operation != "migrate":
             return is_at_target
         return not is_at_target and (not self._plan.source or value.section in self._plan.source)
 
@@ -186,8 +203,10 @@ class Converter:
             rewrapped = self._ask("rewrap", self._keys.rewrap_many, items, lambda _: target)
             return self._refuse_other_versions(rewrapped)
 
+        keys = self._keys if self._new_keys is None else self._new_keys.keys
+
         def encrypt(items: Sequence[Encrypt]) -> list[Outcome[EncryptedValue]]:
-            return self._keys.encrypt_many(items, section=target)
+            return keys.encrypt_many(items, section=target)
 
         plaintexts = [Encrypt(each.plaintext, each.context) for each in good]
         sealed = self._ask("encrypt", encrypt, plaintexts, lambda _: target)

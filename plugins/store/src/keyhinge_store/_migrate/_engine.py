@@ -8,11 +8,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from keyhinge import KeyManager, KeyRef
+from keyhinge_store._errors import MigrationError
 from keyhinge_store._frames import frameless
 from keyhinge_store._layout import Layout
 from keyhinge_store._migrate._migration import Migration, Options
 from keyhinge_store._migrate._patience import at_the_start
-from keyhinge_store._migrate._plan import Plan, count_sections, plan_migration, plan_rewrap
+from keyhinge_store._migrate._plan import (
+    Plan,
+    count_sections,
+    plan_migration,
+    plan_new_data_keys,
+    plan_rewrap,
+)
 from keyhinge_store._migrate._report import MigrationReport, OnProgress, Stop, stop_asked
 from keyhinge_store._migrate._together import together
 from keyhinge_store._stored import Stored, columns_of
@@ -120,6 +127,7 @@ def rewrap(
     keys: KeyManager | None = None,
     *,
     section: str | None = None,
+    new_data_keys: bool = False,
     dry_run: bool = False,
     batch_size: int = 1000,
     max_sweeps: int | None = None,
@@ -139,6 +147,9 @@ def rewrap(
         store: Where the values are.
         keys: The configured sections; the store's own if None.
         section: The section; None for the primary.
+        new_data_keys: Encrypt every value of the section anew, under data keys that are made for
+            this run: for after a data key may have leaked. Otherwise a section with data keys,
+            such as `envelope`, has these wrapped anew, and they stay the same.
         dry_run: As for `migrate`, like all that follow.
         batch_size: Rows in a batch.
         max_sweeps: How often to go through the table.
@@ -155,10 +166,17 @@ def rewrap(
 
     Raises:
         OperationError: The key service doesn't tell its current key.
+        MigrationError: `new_data_keys`, and the section makes no data keys.
         KeyhingeError: As for `migrate`.
     """
     keys = store.keys if keys is None else keys
     section = keys.primary if section is None else section
+    if new_data_keys and retry_failed:
+        msg = (
+            "retry_failed (--retry-failed) doesn't go with new_data_keys (--new-data-keys): which "
+            "rows it has moved, a run forgets when it is over. Start it without"
+        )
+        raise MigrationError(msg)
     newest = _Newest(keys, section)
     options = _options(
         dry_run=dry_run,
@@ -174,6 +192,8 @@ def rewrap(
     )
 
     def plan(layout: Layout, labels: dict[str, int]) -> Plan:
+        if new_data_keys:
+            return plan_new_data_keys(layout, labels, keys, section)
         return plan_rewrap(layout, labels, keys, section, newest.key())
 
     return _go(store, keys, plan, options)

@@ -26,9 +26,10 @@ from keyhinge_store._migrate._capacity import is_bounded, longest, refuse_narrow
 from keyhinge_store._migrate._convert import Converter
 from keyhinge_store._migrate._dry_run import dry_run
 from keyhinge_store._migrate._keys_failed import KeysFailedError
+from keyhinge_store._migrate._new_keys import NewKeys
 from keyhinge_store._migrate._patience import Patience, at_the_start, patiently
 from keyhinge_store._migrate._places import FailedRows, Pages, TableRows
-from keyhinge_store._migrate._plan import Plan, count_matching
+from keyhinge_store._migrate._plan import NEW_DATA_KEYS, Plan, count_matching
 from keyhinge_store._migrate._preflight import preflight
 from keyhinge_store._migrate._price import kms_price
 from keyhinge_store._migrate._report import (
@@ -111,6 +112,7 @@ class Migration:
         self.converting = options.workers_in_flight if _waits(keys, plan, labels) else 1
         self._keys = keys
         self._cold: KeyManager | None = None
+        self._new_keys: NewKeys | None = None
         self._access = Access()
         rows = options.batch_size
         if options.rate is not None:
@@ -118,7 +120,7 @@ class Migration:
         self._rows = rows
         self.reader = Reader(engine, plan.layout, plan.condition, rows=rows, size=PAGE_BYTES)
         self._matched = at_the_start(self._count, options.patience)
-        stale = self._matched if plan.operation == "rewrap" else 0
+        stale = self._matched if plan.operation != "migrate" else 0
         self._already = max(0, plan.already - stale)
         self._warnings = at_the_start(self._preflight, options.patience)
         self._interrupted = False
@@ -137,8 +139,12 @@ class Migration:
         trouble: tuple[str, bool] | None = None
         patience = self.patience
         try:
-            with self._keys.clone() as cold:
-                self._cold = cold
+            with contextlib.ExitStack() as opened:
+                self._cold = opened.enter_context(self._keys.clone())
+                if self.plan.operation == NEW_DATA_KEYS:
+                    # Another one: what encrypts must not be what a data key leaked from.
+                    fresh = opened.enter_context(self._keys.clone())
+                    self._new_keys = NewKeys(fresh, self.engine)
                 self._refuse_narrow()
                 if self.options.dry_run:
                     dry_run(self)
@@ -187,6 +193,7 @@ class Migration:
             wait=self.wait,
             patience=self.patience,
             engine=self.engine,
+            new_keys=self._new_keys,
         )
         return tally, converter
 
@@ -208,6 +215,9 @@ class Migration:
         run_id = self._patiently(lambda: start_or_join(self.engine, wanted, holder))
         self._run_id = run_id
         self._first = self._run = self._patiently(self._read)
+        if self._new_keys is not None:
+            self._new_keys.begin(run_id)
+            self._go_on()
         pages = self._pages(wanted.retry_of)
         keys = _range_keys(self._rows, self.plan.rows)
         ranges = Ranges(self.engine, pages, run_id, holder, keys=keys)
@@ -218,11 +228,21 @@ class Migration:
             self.writer,
             ranges=ranges,
             run_id=run_id,
+            new_keys=self._new_keys,
             wait=self.wait,
             patience=self.patience,
         )
         Work(self, run_id, pages, ranges, books).do()
         keep_end(self.engine, run_id, partial(snapshot, layout=self.plan.layout))
+
+    def _go_on(self) -> None:
+        """Take a run's earlier work as done: its values can be told only one by one."""
+        run = self._first
+        if run is None or not run.moved:
+            return
+        done = min(run.moved, self._matched)
+        self._matched, self._already = self._matched - done, self._already + done
+        self._warnings += (_goes_on(run),)
 
     def _wanted(self) -> Wanted:
         plan, layout = self.plan, self.plan.layout
@@ -344,6 +364,9 @@ class Migration:
             return self.tally.verified
         if self._run is not None and self._run.state == "finished" and not self._run.retry_of:
             return 0
+        if self._new_keys is not None:
+            moved = self.tally.moved if self._run is None else self._run.moved - self._already
+            return max(0, self._matched - moved - failed)
         # Those that failed are counted apart. After an interruption it is only known of some.
         try:
             return max(0, self._count() - failed)
@@ -395,6 +418,14 @@ def _writer(engine: sa.Engine, plan: Plan) -> Writer:
         return SqliteWriter(engine, plan.layout)
     msg = f"migration works in PostgreSQL and SQLite, not in {engine.dialect.name}"
     raise StoreError(msg)
+
+
+def _goes_on(run: RunInfo) -> str:
+    return (
+        f"goes on with run {run.run_id}, started at {run.started_at:%Y-%m-%d %H:%M} UTC: values "
+        "under the data keys that it has made since then are left as they are. If one of those may "
+        f"have leaked, too, end it with `keyhinge runs abandon {run.run_id}` and start again"
+    )
 
 
 def _waits(keys: KeyManager, plan: Plan, labels: dict[str, int]) -> bool:

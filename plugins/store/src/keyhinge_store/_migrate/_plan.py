@@ -11,13 +11,25 @@ from typing import Literal
 import attrs
 import sqlalchemy as sa
 
-from keyhinge import ConfigError, KeyManager, KeyRef, SectionNotConfiguredError
+from keyhinge import ConfigError, KeyManager, KeyRef, ProviderError, SectionNotConfiguredError
 from keyhinge_store._codec import PLAIN
 from keyhinge_store._encodings import TextCodec
 from keyhinge_store._errors import MigrationError
 from keyhinge_store._layout import Layout
 
-__all__ = ["Plan", "count_matching", "count_sections", "plan_migration", "plan_rewrap"]
+__all__ = [
+    "NEW_DATA_KEYS",
+    "Operation",
+    "Plan",
+    "count_matching",
+    "count_sections",
+    "plan_migration",
+    "plan_new_data_keys",
+    "plan_rewrap",
+]
+
+Operation = Literal["migrate", "rewrap", "new-data-keys"]
+NEW_DATA_KEYS: Operation = "new-data-keys"
 
 _ADOPTED = "plaintext"
 """What a mapping calls the cells that it adopts, also where no section has that name."""
@@ -28,18 +40,19 @@ class Plan:
     """A direction, and the condition that finds the rows that still have to go.
 
     Attributes:
-        operation: "migrate" or "rewrap".
+        operation: "migrate", "rewrap" or "new-data-keys".
         layout: The table.
         source: The labels to move from; empty for everything but the target.
         target: The section to move to.
         target_key: For a rewrap, the key and version to bring values to.
-        condition: Is true for a row that has to be moved.
+        condition: Is true for a row that has to be moved. With new data keys, for every row of
+            the section: which data key a value is under, SQL can't tell.
         rows: Rows in the table.
         already: Rows at the target section; for a rewrap, stale ones among them.
         targets: The labels of values that are at the target section: its name and its aliases.
     """
 
-    operation: Literal["migrate", "rewrap"]
+    operation: Operation
     layout: Layout
     source: tuple[str, ...]
     target: str
@@ -139,6 +152,34 @@ def plan_rewrap(
     return Plan("rewrap", layout, sources, section, current, condition, rows, own, sources)
 
 
+def plan_new_data_keys(
+    layout: Layout, labels: dict[str, int], keys: KeyManager, section: str
+) -> Plan:
+    """Settle that all of a section's values are encrypted under new data keys.
+
+    Raises:
+        ConfigError: The section isn't configured, or can't be used.
+        MigrationError: It has no data keys, or the table can't hold its values.
+    """
+    if not keys.has_data_keys(section):
+        with_some = [name for name in keys.sections if _has_data_keys(keys, name)]
+        others = f" These do: {', '.join(with_some)}" if with_some else ""
+        msg = (
+            f"the section {section!r} makes no data keys, so there are none to replace: to have "
+            f"its values under another key, rotate its key and rewrap, or migrate.{others}"
+        )
+        raise MigrationError(msg)
+    layout = layout.for_keys(keys, [section])
+    problem = layout.codec.problem_with(section)
+    if problem:
+        raise MigrationError(problem)
+    sources = section_labels(keys, section)
+    condition = layout.codec.under(layout.table, sources)
+    rows = sum(labels.values())
+    own = sum(labels.get(label, 0) for label in sources)
+    return Plan(NEW_DATA_KEYS, layout, sources, section, None, condition, rows, own, sources)
+
+
 def count_sections(connection: sa.Connection, layout: Layout) -> dict[str, int]:
     """Count the rows by the section that they are under."""
     codec = layout.codec
@@ -196,6 +237,13 @@ def _source_labels(
         msg = f"the section {target!r} can't be moved from and to at once; see rewrap"
         raise MigrationError(msg)
     return tuple(dict.fromkeys(found))
+
+
+def _has_data_keys(keys: KeyManager, name: str) -> bool:
+    try:
+        return keys.has_data_keys(name)
+    except (ConfigError, ProviderError):  # it can't be used
+        return False
 
 
 def _adopts(layout: Layout) -> bool:

@@ -94,7 +94,7 @@ class MigrationReport:
     """What a migration did.
 
     Attributes:
-        operation: "migrate" or "rewrap".
+        operation: "migrate", "rewrap" or "new-data-keys".
         source: The labels that were moved from; empty for everything but the target.
         target: The section that was moved to.
         target_key: The key and version that a rewrap brought values to.
@@ -125,7 +125,7 @@ class MigrationReport:
         tables: The reports of the tables, where there are several.
     """
 
-    operation: Literal["migrate", "rewrap"]
+    operation: Literal["migrate", "rewrap", "new-data-keys"]
     source: tuple[str, ...]
     target: str
     target_key: KeyRef | None

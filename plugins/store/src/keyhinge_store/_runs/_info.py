@@ -58,7 +58,7 @@ class RunInfo:
         run_id: Its number.
         table: The table.
         subject: What is moved: the labels of table and column.
-        operation: "migrate", "rewrap" or "verify".
+        operation: "migrate", "rewrap", "new-data-keys" or "verify".
         source: The labels to move from; empty for everything but the target.
         target: The section to move to; "" for a verification.
         target_key: For a rewrap, key id and version.

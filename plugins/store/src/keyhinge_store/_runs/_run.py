@@ -19,7 +19,7 @@ from keyhinge_store._runs._evidence import (
     settle_participants,
 )
 from keyhinge_store._runs._holder import actor, is_gone, shown
-from keyhinge_store._runs._tables import FAILURE, RANGE, RUN
+from keyhinge_store._runs._tables import DATA_KEY, FAILURE, RANGE, RUN
 from keyhinge_store._runs._transact import clock, moment_of, own_transaction, transaction
 
 __all__ = [
@@ -46,7 +46,7 @@ class Wanted:
     Attributes:
         subject: What is moved: the labels of table and column.
         table_name: The table, for people.
-        operation: "migrate" or "rewrap".
+        operation: "migrate", "rewrap" or "new-data-keys".
         source: The labels to move from.
         target: The section to move to.
         target_key: For a rewrap, key id and version.
@@ -147,7 +147,8 @@ def close_run(connection: sa.Connection, run_id: int, state: str, **more: Any) -
         .values(state=state, ended_at=moment_of(connection), holder=None, lease_until=0, **more)
     )
     settle_participants(connection, run_id)
-    connection.execute(RANGE.delete().where(RANGE.c.run_id == run_id))
+    for table in (RANGE, DATA_KEY):
+        connection.execute(table.delete().where(table.c.run_id == run_id))
 
 
 def live_holders(connection: sa.Connection, run: Run) -> list[str]:
@@ -283,7 +284,7 @@ def last_run(engine: sa.Engine, subject: str, operation: str, target: str) -> in
     Args:
         engine: Where the tables are.
         subject: What was moved.
-        operation: "migrate" or "rewrap".
+        operation: "migrate", "rewrap" or "new-data-keys".
         target: Where to.
 
     Returns:

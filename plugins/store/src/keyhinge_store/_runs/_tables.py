@@ -13,6 +13,7 @@ from keyhinge_store._errors_sql import translated
 from keyhinge_store._table import UtcDateTime
 
 __all__ = [
+    "DATA_KEY",
     "EVIDENCE",
     "FAILURE",
     "LEDGER",
@@ -170,6 +171,14 @@ PARTICIPANT = sa.Table(
     sa.Column("joined_at", UtcDateTime(), nullable=False),
     # Of the ranges that it finished, in the sweeps that are over.
     _count("moved"),
+)
+
+# The data keys that an active run's processes have made, by what the provider calls them.
+DATA_KEY = sa.Table(
+    "keyhinge_data_key",
+    METADATA,
+    sa.Column("run_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text(), primary_key=True),
 )
 
 

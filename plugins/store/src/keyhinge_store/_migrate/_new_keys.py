@@ -1,0 +1,79 @@
+"""Encrypting under data keys that are made for a run, and knowing what is under them already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from keyhinge import EncryptedValue, KeyManager, OperationError
+from keyhinge_store._runs._data_keys import enter_data_keys, made_by
+
+__all__ = ["NewKeys"]
+
+T = TypeVar("T")
+# With a data key for each tenant there may be many. What is forgotten is asked for again.
+_REMEMBERED = 10_000
+
+
+class NewKeys:
+    """The data keys of a run.
+
+    Until it belongs to a run, as in a dry run, nothing counts as moved.
+
+    Args:
+        keys: Encrypts. It was opened for this run, so that it makes its own data keys.
+        engine: Where the run is.
+    """
+
+    def __init__(self, keys: KeyManager, engine: sa.Engine) -> None:
+        self.keys = keys
+        self._engine = engine
+        self._run_id: int | None = None
+        self._known: set[str] = set()
+
+    def begin(self, run_id: int) -> None:
+        """Belong to a run."""
+        self._run_id = run_id
+
+    def moved(
+        self, values: Sequence[EncryptedValue], patiently: Callable[[Callable[[], T]], T]
+    ) -> list[bool]:
+        """Tell of each value whether this run encrypted it.
+
+        The values were read before this is called. What they are under was entered in the
+        transaction that wrote them, so it is found, whichever process that was.
+
+        Args:
+            values: The values.
+            patiently: Calls something that needs the database.
+        """
+        names = [self._name(value) for value in values]
+        unknown = {name for name in names if name} - self._known
+        run_id = self._run_id
+        if unknown and run_id is not None:
+            found = patiently(partial(self._look_up, run_id, unknown))  # type: ignore[arg-type]
+            if len(self._known) > _REMEMBERED:
+                self._known = set()
+            # Another set: other threads may be reading this one.
+            self._known = known = self._known | found  # type: ignore[operator]
+        else:
+            known = self._known
+        return [name in known for name in names]
+
+    def enter(self, connection: sa.Connection, values: Sequence[EncryptedValue]) -> None:
+        """Enter the data keys of values, in the transaction that writes them."""
+        if self._run_id is not None:
+            enter_data_keys(connection, self._run_id, map(self.keys.data_key_of, values))
+
+    def _look_up(self, run_id: int, names: set[str]) -> set[str]:
+        with self._engine.connect() as connection:
+            return made_by(connection, run_id, names)
+
+    def _name(self, value: EncryptedValue) -> str:
+        try:
+            return self.keys.data_key_of(value)
+        except OperationError:
+            return ""  # decrypting it says what is wrong with it

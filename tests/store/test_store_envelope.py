@@ -1,0 +1,235 @@
+"""Values under data keys: into `envelope`, out of it, within it, and under other data keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from tests.store._retiring import ENCODINGS, Place, Stored
+
+from keyhinge import EncryptedValue, KeyManager
+from keyhinge.testing import FakeService
+from keyhinge.testing._fake import FakeModule
+from keyhinge_store import MigrationError, rewrap, run, runs, verify
+
+only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+every_encoding = pytest.mark.parametrize("encoding", ENCODINGS)
+Open = Callable[..., KeyManager]
+ROWS = 25
+
+
+@pytest.fixture
+def services() -> dict[str, FakeService]:
+    """Two key services in memory; they count what they are asked."""
+    return {"kms": FakeService(), "other": FakeService()}
+
+
+@pytest.fixture
+def open_over(services: Mapping[str, FakeService]) -> Iterator[Open]:
+    """Opens `envelope` over `kms`, beside both services: `open_over("kms")` encrypts with that."""
+    opened: list[KeyManager] = []
+
+    def make(primary: str = "envelope", **settings: Any) -> KeyManager:
+        sections: dict[str, Any] = {name: {"type": "fake", "service": name} for name in services}
+        sections["envelope"] = {"over": "kms", **settings}
+        config = {"keyManagement": {"provider": primary, "plaintext": {}, **sections}}
+        opened.append(KeyManager.open(config, providers={"fake": FakeModule(services)}))
+        return opened[-1]
+
+    yield make
+    for keys in opened:
+        keys.close()
+
+
+def fill(place: Place, stored: Stored, count: int = ROWS) -> None:
+    for number in range(count):
+        place.put(stored, number, f"PLAIN-{number}")
+
+
+def values_in(place: Place, stored: Stored) -> list[EncryptedValue]:
+    return [item.value for item in items_in(place, stored)]
+
+
+def items_in(place: Place, stored: Stored) -> list[Any]:
+    layout = stored.layout
+    return [layout.read([row[name] for name in layout.columns]) for row in place.rows()]
+
+
+def data_keys(place: Place, stored: Stored) -> list[str]:
+    return [stored.keys.data_key_of(value) for value in values_in(place, stored)]
+
+
+def plaintexts(place: Place, stored: Stored) -> list[bytes]:
+    return [out.value for out in stored.keys.decrypt_many(items_in(place, stored))]
+
+
+def stopped_early() -> dict[str, Any]:
+    """Options that stop a migration after its first batch or two."""
+    seen: list[Any] = []
+    return {"on_progress": seen.append, "stop": lambda: bool(seen)}
+
+
+def expected(count: int = ROWS) -> list[bytes]:
+    # Text keys have another order.
+    return sorted(b"PLAIN-%d" % number for number in range(count))
+
+
+@every_encoding
+def test_new_data_keys(database, open_over: Open, encoding: str) -> None:
+    """Each value is encrypted anew, under one data key that no value was under before."""
+    place = Place(database, encoding)
+    keys = open_over()
+    stored = place.open(keys)
+    fill(place, stored)
+    [old] = set(data_keys(place, stored))
+
+    report = rewrap(stored, new_data_keys=True, batch_size=10)
+    assert (report.operation, report.moved, report.matched) == ("new-data-keys", ROWS, ROWS)
+    assert (report.complete, report.left, report.failed, report.already) == (True, 0, 0, 0)
+    assert report.sweeps == 2
+    [new] = set(data_keys(place, stored))
+    assert new != old
+    # Not what the process that asked for it encrypts with, either.
+    assert keys.data_key_of(keys.encrypt(b"x", context={})) == old
+    assert sorted(plaintexts(place, place.open(open_over()))) == expected()
+
+    # When it is over, it is over: another run moves everything once more.
+    assert rewrap(stored, new_data_keys=True).moved == ROWS
+    assert set(data_keys(place, stored)).isdisjoint({old, new})
+    # And an ordinary one has nothing to do.
+    assert rewrap(stored).moved == 0
+
+
+def test_it_goes_on_where_it_was_stopped(database, open_over: Open) -> None:
+    """What a run has moved stays as it is, also for another process that goes on with it."""
+    place = Place(database, "text")
+    fill(place, place.open(open_over()), 50)
+    first = rewrap(place.open(open_over()), new_data_keys=True, batch_size=10, **stopped_early())
+    assert first.interrupted
+    assert 0 < first.moved < 50
+    assert (first.matched, first.left) == (50, 50 - first.moved)
+    stored = place.open(open_over())
+    before = values_in(place, stored)
+    last = rewrap(stored, new_data_keys=True, batch_size=10)
+    assert last.run_id == first.run_id
+    assert (last.moved, last.already, last.left) == (50 - first.moved, first.moved, 0)
+    assert last.complete
+    assert run(stored, last.run_id or 0).moved == 50
+    assert f"goes on with run {first.run_id}" in last.warnings[-1]
+    after = values_in(place, stored)
+    same = sum(one == two for one, two in zip(before, after, strict=True))
+    assert same == first.moved
+    assert verify(stored).ok
+
+
+def test_it_ends_while_applications_write(database, open_over: Open) -> None:
+    """They write under data keys of their own; what is older than the run is gone all the same."""
+    place = Place(database, "text")
+    app = place.open(open_over())
+    fill(place, app)
+    [old] = set(data_keys(place, app))
+    before = {row["secret"] for row in place.rows()}
+    # What the application writes meanwhile, and what it wrote so, is under its data key.
+    written: set[str] = set()
+
+    def write(_: Any) -> None:
+        place.put(app, len(written) % ROWS, "PLAIN-new")
+        written.add(place.rows()[len(written) % ROWS]["secret"])
+
+    report = rewrap(place.open(open_over()), new_data_keys=True, batch_size=10, on_progress=write)
+    assert (report.complete, report.sweeps) == (True, 2)
+    assert report.moved > ROWS
+    rows = place.rows()
+    assert not before & {row["secret"] for row in rows}
+    left = [row for row, name in zip(rows, data_keys(place, app), strict=True) if name == old]
+    assert left
+    assert written.issuperset(row["secret"] for row in left)
+
+
+@only_postgresql
+def test_a_row_that_is_locked_is_not_forgotten(database, open_over: Open) -> None:
+    """As long as one is, it isn't finished."""
+    place = Place(database, "text")
+    stored = place.open(open_over())
+    fill(place, stored)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("SELECT 1 FROM tokens WHERE id = 7 FOR UPDATE")
+        report = rewrap(stored, new_data_keys=True, max_sweeps=3)
+    assert (report.complete, report.unsettled, report.left) == (False, True, 1)
+    assert (report.moved, report.busy) == (ROWS - 1, 3)
+
+
+def test_sections_without_data_keys(database, open_over: Open) -> None:
+    """There is nothing to replace, and it says which section has some."""
+    place = Place(database, "text")
+    stored = place.open(open_over())
+    for section in ("kms", "plaintext"):
+        with pytest.raises(MigrationError, match=r"makes no data keys.*These do: envelope"):
+            rewrap(stored, section=section, new_data_keys=True)
+    with pytest.raises(MigrationError, match="retry_failed"):
+        rewrap(stored, new_data_keys=True, retry_failed=True)
+    assert runs(stored) == []
+
+
+def test_rows_of_other_sections_stay(database, open_over: Open) -> None:
+    place = Place(database, "text")
+    place.put(place.open(open_over("kms")), 1, "x")
+    stored = place.open(open_over())
+    place.put(stored, 2, "y")
+    [other, _] = place.rows()
+    report = rewrap(stored, new_data_keys=True)
+    assert (report.moved, report.rows) == (1, 2)
+    assert place.rows()[0] == other
+
+
+def test_a_row_that_does_not_open_fails_alone(database, open_over: Open) -> None:
+    """It is named, and left as it is: moved from another row, or no value at all."""
+    place = Place(database, "text")
+    stored = place.open(open_over())
+    fill(place, stored, 4)
+    rows = place.rows()
+    place.save({**rows[1], "secret": rows[0]["secret"]})
+    place.save({**rows[2], "secret": rows[2]["secret"][:40]})
+    report = rewrap(stored, new_data_keys=True)
+    assert (report.moved, report.failed, report.left, report.settled) == (2, 2, 0, True)
+    assert {failure.reason for failure in report.failures} == {"InvalidCiphertextError"}
+
+
+def test_dry_run(database, open_over: Open) -> None:
+    """Nothing is written, and nothing is kept."""
+    place = Place(database, "text")
+    stored = place.open(open_over())
+    fill(place, stored)
+    before = place.rows()
+    report = rewrap(stored, new_data_keys=True, dry_run=True)
+    assert (report.verified, report.left, report.moved, report.run) == (ROWS, ROWS, 0, None)
+    assert place.rows() == before
+    assert runs(stored) == []
+
+
+def test_its_data_keys_are_forgotten_when_it_is_over(database, open_over: Open) -> None:
+    place = Place(database, "own")
+    stored = place.open(open_over(partitionBy=["secret_id"]))
+    fill(place, stored)
+    rewrap(stored, new_data_keys=True, batch_size=10, **stopped_early())
+    [(first,)] = database.execute("SELECT count(*) FROM keyhinge_data_key")
+    assert 10 <= first <= 20
+    report = rewrap(stored, new_data_keys=True, batch_size=10)
+    assert report.complete
+    assert len(set(data_keys(place, stored))) == ROWS
+    assert database.execute("SELECT count(*) FROM keyhinge_data_key") == [(0,)]
+    found = run(stored, report.run_id or 0)
+    assert (found.operation, found.moved, found.target_key) == ("new-data-keys", ROWS, None)
+
+
+def test_another_kind_of_run_is_not_joined(database, open_over: Open) -> None:
+    """An ordinary rewrap in between begins its own, and new data keys begin anew."""
+    place = Place(database, "text")
+    stored = place.open(open_over())
+    fill(place, stored)
+    first = rewrap(stored, new_data_keys=True, batch_size=10, **stopped_early())
+    assert first.interrupted
+    assert rewrap(stored).moved == 0
+    assert run(stored, first.run_id or 0).state == "abandoned"
+    assert rewrap(stored, new_data_keys=True).moved == ROWS
