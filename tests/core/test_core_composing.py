@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from keyhinge import (
+    Asked,
     Capabilities,
     ConfigError,
     Decrypt,
@@ -420,3 +421,41 @@ class TestClosing:
             gc.enable()
         assert closed == ["close top", "close outer", "close inner"]
         assert keys.decrypt(value, context={}) == b"x"
+
+
+class TestAskedBelow:
+    def test_each_call_is_counted_where_it_goes(self, make):
+        """By the section below, with calls as its provider takes them; others' calls aren't."""
+        keys = make("outer", {"outer": {"over": "inner", "also": ["old"]}, "inner": {}, "old": {}})
+        old = make("outer", {"outer": {"over": "old"}, "inner": {}, "old": {}})
+        assert keys.asked_below() == {}
+        value = keys.encrypt(b"x", context={})
+        assert keys.asked_below() == {"inner": (1, 1)}
+        keys.decrypt(value, context={})
+        keys.encrypt(b"x", context={}, section="old")
+        assert keys.asked_below() == {"inner": Asked(2, 2)}
+        keys.decrypt(old.encrypt(b"x", context={}), context={})
+        assert keys.asked_below() == {"inner": (2, 2), "old": (1, 1)}
+        # The toy takes no batches: three values are opened, and encrypted.
+        keys.rewrap_many([Decrypt(value, {})] * 3)
+        assert keys.asked_below() == {"inner": (8, 8), "old": (1, 1)}
+        keys.reload()
+        assert keys.asked_below() == {}
+
+    def test_batches_are_one_call(self, make, wrapper, variant):
+        hooks = {
+            "keyhinge_encrypt_many": lambda self, items: [
+                self.keyhinge_encrypt(i.plaintext, i.context) for i in items
+            ],
+            "keyhinge_decrypt_many": lambda self, items: [
+                self.keyhinge_decrypt(i.value, i.context) for i in items
+            ],
+        }
+        batching = variant(**{name: hookimpl(hook) for name, hook in hooks.items()})
+        providers = {"toy": batching, "wrapper": wrapper}
+        keys = make("outer", {"outer": {"over": "inner"}, "inner": {}}, providers=providers)
+        [client] = (section.clients[0] for section in wrapper.sections)
+        values = client.encrypt_many([Encrypt(b"x", {})] * 3)
+        client.decrypt_many([Decrypt(value, {}) for value in values])
+        client.decrypt_many([])
+        assert keys.asked_below() == {"inner": (2, 6)}

@@ -11,7 +11,23 @@ from tests.store._retiring import ENCODINGS, Place, Stored
 from keyhinge import EncryptedValue, KeyManager
 from keyhinge.testing import FakeService
 from keyhinge.testing._fake import FakeModule
-from keyhinge_store import MigrationError, rewrap, run, runs, verify
+from keyhinge_store import (
+    KeyCalls,
+    MappedColumn,
+    MigrationError,
+    MigrationReport,
+    NewSecret,
+    SecretStore,
+    TableMapping,
+    add_fence,
+    can_retire,
+    migrate,
+    rewrap,
+    run,
+    runs,
+    status,
+    verify,
+)
 
 only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 every_encoding = pytest.mark.parametrize("encoding", ENCODINGS)
@@ -32,9 +48,10 @@ def open_over(services: Mapping[str, FakeService]) -> Iterator[Open]:
 
     def make(primary: str = "envelope", **settings: Any) -> KeyManager:
         sections: dict[str, Any] = {name: {"type": "fake", "service": name} for name in services}
-        sections["envelope"] = {"over": "kms", **settings}
+        sections |= {"envelope": {"over": "kms", **settings}, "aws": {"service": "kms"}}
         config = {"keyManagement": {"provider": primary, "plaintext": {}, **sections}}
-        opened.append(KeyManager.open(config, providers={"fake": FakeModule(services)}))
+        module = FakeModule(services)
+        opened.append(KeyManager.open(config, providers={"fake": module, "aws": module}))
         return opened[-1]
 
     yield make
@@ -233,3 +250,235 @@ def test_another_kind_of_run_is_not_joined(database, open_over: Open) -> None:
     assert rewrap(stored).moved == 0
     assert run(stored, first.run_id or 0).state == "abandoned"
     assert rewrap(stored, new_data_keys=True).moved == ROWS
+
+
+class Counted:
+    """What key services were asked while something ran, and what was reported of it."""
+
+    def __init__(self, services: Mapping[str, FakeService]) -> None:
+        self._services = services
+        for each in services.values():
+            each.calls.clear()
+
+    def asked(self, name: str) -> dict[str, int]:
+        """Calls by operation; of one value or of many alike."""
+        found: dict[str, int] = {}
+        for call, number in self._services[name].calls.items():
+            operation = call.removesuffix("_many")
+            found[operation] = found.get(operation, 0) + number
+        return found
+
+    def check(self, report: MigrationReport) -> None:
+        """What was reported is what was asked."""
+        told = {name: calls.batches for name, calls in report.calls.items()}
+        assert told == {
+            name: sum(each.calls.values()) for name, each in self._services.items() if each.calls
+        }
+
+
+@every_encoding
+def test_into_it_and_out_of_it(
+    database, open_over: Open, services: Mapping[str, FakeService], encoding: str
+) -> None:
+    """Where values are encrypted, the wrapping service is asked a few times, not once for each."""
+    place = Place(database, encoding)
+    fill(place, place.open(open_over("other")))
+
+    counted = Counted(services)
+    stored = place.open(open_over())
+    report = migrate(stored, batch_size=10)
+    assert (report.moved, report.complete) == (ROWS, True)
+    # One data key: wrapped, proven to open, and opened once more by the one that verifies.
+    assert counted.asked("kms") == {"encrypt": 1, "decrypt": 2}
+    assert counted.asked("other") == {"decrypt": 3}
+    counted.check(report)
+    assert (report.calls["kms"].values, report.calls["other"].values) == (3, ROWS)
+    [label] = status(stored).labels
+    kms = services["kms"].current_key
+    assert (label.section, label.key_id, label.version, label.values, label.stale) == (
+        "envelope",
+        f"kms/{kms.key_id}",
+        "1",
+        ROWS,
+        False,
+    )
+    assert sorted(plaintexts(place, place.open(open_over()))) == expected()
+    assert can_retire(stored, "other").grade == "none"
+    assert can_retire(stored, "kms").grade == "no"
+
+    counted = Counted(services)
+    stored = place.open(open_over("other"))
+    report = migrate(stored, batch_size=10)
+    assert (report.moved, report.complete) == (ROWS, True)
+    assert counted.asked("kms") == {"decrypt": 1}
+    assert counted.asked("other") == {"encrypt": 3, "decrypt": 3}
+    counted.check(report)
+    assert [label.section for label in status(stored).labels] == ["other"]
+    assert sorted(plaintexts(place, stored)) == expected()
+    assert can_retire(stored, "kms").grade == "none"
+
+
+@every_encoding
+def test_rewrap_after_a_rotation(
+    database, open_over: Open, services: Mapping[str, FakeService], encoding: str
+) -> None:
+    """Each data key is wrapped anew once, however many batches its values are in."""
+    place = Place(database, encoding)
+    for number in range(ROWS):
+        if number % 9 == 0:  # another process: three data keys
+            stored = place.open(open_over())
+        place.put(stored, number, f"PLAIN-{number}")
+    before = values_in(place, stored)
+    names = data_keys(place, stored)
+    assert len(set(names)) == 3
+    services["kms"].rotate()
+    stored = place.open(open_over())
+    assert stored.keys.current_key().version == "2"
+    assert [(label.version, label.stale) for label in status(stored).labels] == [("1", True)]
+    # Whoever could open the old version may not be asked any more, when it is over.
+    kms = services["kms"].current_key.key_id
+    assert can_retire(stored, "kms", key=kms, version="1").grade == "no"
+
+    counted = Counted(services)
+    report = rewrap(stored, batch_size=5)
+    assert (report.moved, report.complete) == (ROWS, True)
+    asked = counted.asked("kms")
+    assert 1 <= asked["rewrap"] <= 3
+    assert report.calls["kms"].values == 4 * 3  # opened, rewrapped, proven, verified
+    counted.check(report)
+    assert [(label.version, label.stale) for label in status(stored).labels] == [("2", False)]
+    assert can_retire(stored, "kms", key=kms, version="1").grade == "none"
+    assert can_retire(stored, "kms").grade == "no"
+    # The values are as they were: only what their data keys are wrapped in has changed.
+    assert data_keys(place, stored) == names
+    for was, now in zip(before, values_in(place, stored), strict=True):
+        assert was.ciphertext[-17:] == now.ciphertext[-17:]
+        assert was.version != now.version
+    assert sorted(plaintexts(place, place.open(open_over()))) == expected()
+
+
+@every_encoding
+def test_onto_another_key_service(
+    database, open_over: Open, services: Mapping[str, FakeService], encoding: str
+) -> None:
+    """The old one is needed until the last data key is wrapped by the new one."""
+    place = Place(database, encoding)
+    stored = place.open(open_over())
+    assert can_retire(stored, "kms").grade == "no"  # new values need it
+    fill(place, stored)
+    moved_on = open_over(over="other", alsoUnwrap=["kms"])
+    stored = place.open(moved_on)
+    assert can_retire(stored, "kms").grade == "no"
+    counted = Counted(services)
+    report = rewrap(stored, batch_size=10)
+    assert (report.moved, report.complete) == (ROWS, True)
+    # Opened to read the values, and to be encrypted by the new one; that one proves and verifies.
+    assert counted.asked("kms") == {"decrypt": 2}
+    assert counted.asked("other") == {"encrypt": 1, "decrypt": 2}
+    counted.check(report)
+    assert can_retire(stored, "kms").grade == "none"
+    [label] = status(stored).labels
+    assert label.key_id == f"other/{services['other'].current_key.key_id}"
+    assert add_fence(stored, "kms")
+    assert can_retire(stored, "kms").grade == "fenced"
+    services["kms"].lose_key()
+    assert sorted(plaintexts(place, place.open(open_over(over="other")))) == expected()
+
+
+@pytest.mark.parametrize("size", [300, 900])
+def test_calls_do_not_grow_with_rows(
+    database, open_over: Open, services: Mapping[str, FakeService], size: int
+) -> None:
+    """Not for new data keys either; and a dry run says how many there will be."""
+    place = Place(database, "own")
+    fill_many(place.open(open_over()), size)
+    services["kms"].rotate()
+    for new_data_keys in (False, True):
+        calls = []
+        for dry_run in (True, False):
+            counted = Counted(services)
+            stored = place.open(open_over())
+            report = rewrap(stored, batch_size=100, dry_run=dry_run, new_data_keys=new_data_keys)
+            assert report.verified == size
+            counted.check(report)
+            calls.append(report.calls["kms"])
+        # The old data key is opened; one is wrapped anew, or made, and proven; one is verified.
+        assert calls == [KeyCalls(4, 4)] * 2
+
+
+def test_what_kms_charges(database, open_over: Open, services: Mapping[str, FakeService]) -> None:
+    """For data keys, not for values."""
+    place = Place(database, "own")
+    fill_many(place.open(open_over("other")), 100)
+    stored = place.open(open_over(over="aws"))
+    report = migrate(stored, batch_size=10, dry_run=True)
+    assert report.price == pytest.approx(3 * 0.03 / 10_000)
+    assert rewrap(place.open(open_over("other"))).price is None
+
+
+@pytest.mark.parametrize("tenants", [3, 30])
+def test_partitions_have_data_keys_of_their_own(
+    database, open_over: Open, services: Mapping[str, FakeService], tenants: int
+) -> None:
+    """Each has its own also after a migration, a rewrap and with new data keys."""
+    place = Place(database, "own")
+    fill_many(place.open(open_over("other")), 300, tenants)
+    counted = Counted(services)
+    partition_by = {"partitionBy": ["account_id"]}
+    stored = place.open(open_over(**partition_by))
+    report = migrate(stored, batch_size=100)
+    assert report.calls["kms"].values == 3 * tenants
+    assert report.calls["kms"].batches <= 3 * 3
+    counted.check(report)
+    before = per_tenant(place, stored, tenants)
+
+    services["kms"].rotate()
+    stored = place.open(open_over(**partition_by))
+    report = rewrap(stored, batch_size=100)
+    assert report.moved == 300
+    assert report.calls["kms"].values == 4 * tenants
+    assert per_tenant(place, stored, tenants) == before
+
+    report = rewrap(stored, batch_size=100, new_data_keys=True)
+    assert (report.moved, report.complete) == (300, True)
+    # Those that were there are at hand.
+    assert report.calls["kms"].values == 3 * tenants
+    assert not set(per_tenant(place, stored, tenants)) & set(before)
+    # Values made without partitions get them, and the other way round.
+    assert rewrap(place.open(open_over()), new_data_keys=True).moved == 300
+    assert len(set(data_keys(place, stored))) == 1
+    assert verify(place.open(open_over())).ok
+
+
+def fill_many(stored: Stored, count: int, tenants: int = 1) -> None:
+    assert isinstance(stored, SecretStore)
+    stored.put_many(
+        NewSecret(f"acct_{number % tenants}", "k", f"PLAIN-{number}", f"s{number}")
+        for number in range(count)
+    )
+
+
+def per_tenant(place: Place, stored: Stored, tenants: int) -> list[str]:
+    """The data key of each tenant, of which it has one."""
+    accounts = [row["account_id"] for row in place.rows()]
+    pairs = set(zip(accounts, data_keys(place, stored), strict=True))
+    assert len(pairs) == len({name for _, name in pairs}) == tenants
+    return [name for _, name in sorted(pairs)]
+
+
+def test_monetr_has_no_such_values(database, open_over: Open) -> None:
+    """Moving there is refused before the first row; and there is never anything within."""
+    database.execute("CREATE TABLE m (id integer NOT NULL PRIMARY KEY, secret text, key_id text)")
+    database.execute("INSERT INTO m VALUES (1, 'PLAIN', NULL)")
+    mapping = TableMapping(
+        table="m",
+        primary_key="id",
+        encoding="monetr",
+        columns={"ciphertext": "secret", "keyID": "key_id"},
+    )
+    column = MappedColumn(database.engine, open_over(), mapping)
+    with pytest.raises(MigrationError, match="monetr"):
+        migrate(column)
+    for new_data_keys in (False, True):
+        assert rewrap(column, new_data_keys=new_data_keys).matched_nothing
+    assert database.execute("SELECT secret FROM m") == [("PLAIN",)]

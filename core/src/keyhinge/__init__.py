@@ -1,5 +1,6 @@
 """Encrypt secrets before they reach the database, through a key service that the operator picks."""
 
+from keyhinge._asked import Asked
 from keyhinge._async import KeyManager
 from keyhinge._context import NO_CONTEXT, Context, canonical, encode_context
 from keyhinge._errors import (
@@ -53,6 +54,7 @@ __all__ = [
     "API_VERSION",
     "NO_CONTEXT",
     "AccessDeniedError",
+    "Asked",
     "Capabilities",
     "CheckReport",
     "ClosedError",

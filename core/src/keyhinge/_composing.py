@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from keyhinge._asked import AskedBelow
 from keyhinge._batch import open_batch
 from keyhinge._context import Context, own_context
 from keyhinge._errors import (
@@ -34,6 +35,8 @@ class ComposingClient:
         self._name = name
         self.names = (name, *also)
         self.wraps_keys = wraps_keys
+        # Counted apart, so that whoever wants to know holds no section by it.
+        self.asked = AskedBelow()
         self._sections: dict[str, OpenSection | KeyhingeError] = {}
 
     def bind(
@@ -61,33 +64,45 @@ class ComposingClient:
 
     def encrypt(self, plaintext: bytes, context: Context) -> EncryptedValue:
         """Encrypt with the named section; the context may use the reserved keys."""
-        return self._section(self._name).seal(plaintext, own_context(context))
+        section = self._section(self._name)
+        self.asked.one(section)
+        return section.seal(plaintext, own_context(context))
 
     def decrypt(self, value: EncryptedValue, context: Context) -> bytes:
         """Decrypt with the section that the value names, if it is one of those fixed."""
-        return self._section_of(value.section).open(value, own_context(context))
+        section = self._section_of(value.section)
+        self.asked.one(section)
+        return section.open(value, own_context(context))
 
     def encrypt_many(self, items: Sequence[Encrypt]) -> Sequence[EncryptedValue | OperationError]:
         """Encrypt a batch with the named section; contexts may use the reserved keys."""
         checked = [Encrypt(item.plaintext, own_context(item.context)) for item in items]
-        return seal_many(self._section(self._name), checked)
+        section = self._section(self._name)
+        self.asked.many(section, "encrypt", len(checked))
+        return seal_many(section, checked)
 
     def decrypt_many(self, items: Sequence[Decrypt]) -> Sequence[bytes | OperationError]:
         """Decrypt a batch, each item with the section that it names, if that is one of those."""
-        return open_batch(items, self._section_of, open_many, own_context)
+        return open_batch(items, self._section_of, self._open, own_context)
 
     def rewrap_many(self, items: Sequence[Decrypt]) -> Sequence[EncryptedValue | OperationError]:
         """Bring values to the named section's newest key version, whichever section made them."""
         named = self._section(self._name)
         checked = [Decrypt(item.value, own_context(item.context)) for item in items]
         at_home = [self._sections.get(item.value.section) is named for item in checked]
-        answers = iter(
-            rewrap_many(named, [item for item, home in zip(checked, at_home, strict=True) if home])
-        )
+        those = [item for item, home in zip(checked, at_home, strict=True) if home]
+        self.asked.many(named, "rewrap", len(those))
+        answers = iter(rewrap_many(named, those))
         return [
             next(answers) if home else self._move(item)
             for item, home in zip(checked, at_home, strict=True)
         ]
+
+    def _open(
+        self, section: OpenSection, items: Sequence[Decrypt]
+    ) -> Sequence[bytes | OperationError]:
+        self.asked.many(section, "decrypt", len(items))
+        return open_many(section, items)
 
     def _move(self, item: Decrypt) -> EncryptedValue | OperationError:
         try:

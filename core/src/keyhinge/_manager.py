@@ -11,6 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
+from keyhinge._asked import Asked
 from keyhinge._batch import open_batch, require_items, seal_batch
 from keyhinge._context import Context, check_context
 from keyhinge._errors import ClosedError, OperationError
@@ -258,6 +259,19 @@ class BlockingKeyManager:
         """
         sections = self._opened()
         return sections.below(sections.primary_name if section is None else section)
+
+    def asked_below(self) -> dict[str, Asked]:
+        """Tell what sections that build on others have asked of those, by section.
+
+        Counted since this KeyManager was opened, reloaded or forked. What callers ask a section
+        for themselves isn't in it.
+        """
+        total: dict[str, Asked] = {}
+        for counted in self._opened().asked:
+            for name, (calls, values) in counted.counts().items():
+                before = total.get(name, Asked(0, 0))
+                total[name] = Asked(before.calls + calls, before.values + values)
+        return total
 
     def capabilities(self, section: str | None = None) -> Capabilities:
         """Tell what a section can do; the primary if None."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from keyhinge._asked import AskedBelow
 from keyhinge._composing import ComposingClient, ConfiguringSection, reachable
 from keyhinge._contract import PluginManager, check_provider
 from keyhinge._discovery import LoadedProvider, Registry
@@ -73,6 +74,7 @@ class Sections:
     """The opened sections of one configuration."""
 
     __slots__ = (
+        "asked",
         "broken",
         "builds_on",
         "by_label",
@@ -89,6 +91,7 @@ class Sections:
         opened: Mapping[str, OpenSection],
         broken: Mapping[str, KeyhingeError],
         builds_on: Mapping[str, tuple[str, ...]],
+        asked: Sequence[AskedBelow],
     ) -> None:
         self.names: tuple[str, ...] = tuple(plan.configuration.sections)
         self.primary_name: str = plan.configuration.primary
@@ -96,6 +99,7 @@ class Sections:
         self.broken = dict(broken)
         # Of each section that could be configured, also of one that can't be used.
         self.builds_on = dict(builds_on)
+        self.asked = tuple(asked)
         # Each one comes before those that it builds on.
         self.closing_order: tuple[OpenSection, ...] = tuple(opened.values())
         self.labels = labels_of(plan.configuration)
@@ -223,7 +227,8 @@ def open_sections(plan: Plan, environ: Mapping[str, str]) -> Sections:
         name: tuple(dict.fromkeys(each for client in section.clients for each in client.names))
         for name, section in surroundings.items()
     }
-    return Sections(plan, opened, broken, builds_on)
+    asked = [client.asked for section in surroundings.values() for client in section.clients]
+    return Sections(plan, opened, broken, builds_on, asked)
 
 
 def _configure(blueprint: Blueprint, section: ConfiguringSection) -> OpenSection:

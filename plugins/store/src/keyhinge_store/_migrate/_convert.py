@@ -311,7 +311,10 @@ class Converter:
         if label not in self._services:
             try:
                 section = self._keys.section_of(label)
-                self._services[label] = self._keys.capabilities(section).blocking
+                # One that builds on others is no service: what it asks of those is counted there.
+                self._services[label] = self._keys.capabilities(
+                    section
+                ).blocking and not self._keys.builds_on(section)
             except SectionNotConfiguredError:
                 self._services[label] = False
         return self._services[label]

@@ -21,6 +21,7 @@ from keyhinge_store._errors_sql import guarded, translated
 from keyhinge_store._layout import Row
 from keyhinge_store._mapped import MappedColumn
 from keyhinge_store._migrate._access import Access
+from keyhinge_store._migrate._below import Below
 from keyhinge_store._migrate._books import Books
 from keyhinge_store._migrate._capacity import is_bounded, longest, refuse_narrow
 from keyhinge_store._migrate._convert import Converter
@@ -145,6 +146,7 @@ class Migration:
                     # Another one: what encrypts must not be what a data key leaked from.
                     fresh = opened.enter_context(self._keys.clone())
                     self._new_keys = NewKeys(fresh, self.engine)
+                opened.callback(self._count_below())
                 self._refuse_narrow()
                 if self.options.dry_run:
                     dry_run(self)
@@ -234,6 +236,12 @@ class Migration:
         )
         Work(self, run_id, pages, ranges, books).do()
         keep_end(self.engine, run_id, partial(snapshot, layout=self.plan.layout))
+
+    def _count_below(self) -> Callable[[], None]:
+        """Give what adds, at the end, the calls that sections have made to those below them."""
+        fresh = None if self._new_keys is None else self._new_keys.keys
+        managers = [keys for keys in (self._keys, self._cold, fresh) if keys is not None]
+        return partial(Below(managers).add_to, self.tally)
 
     def _go_on(self) -> None:
         """Take a run's earlier work as done: its values can be told only one by one."""

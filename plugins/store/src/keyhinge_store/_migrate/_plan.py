@@ -159,7 +159,7 @@ def plan_new_data_keys(
 
     Raises:
         ConfigError: The section isn't configured, or can't be used.
-        MigrationError: It has no data keys, or the table can't hold its values.
+        MigrationError: It has no data keys.
     """
     if not keys.has_data_keys(section):
         with_some = [name for name in keys.sections if _has_data_keys(keys, name)]
@@ -170,9 +170,6 @@ def plan_new_data_keys(
         )
         raise MigrationError(msg)
     layout = layout.for_keys(keys, [section])
-    problem = layout.codec.problem_with(section)
-    if problem:
-        raise MigrationError(problem)
     sources = section_labels(keys, section)
     condition = layout.codec.under(layout.table, sources)
     rows = sum(labels.values())

@@ -111,7 +111,8 @@ class MigrationReport:
         gone: How often a row was found deleted.
         busy: How often a row was found locked by the application.
         calls: What the sections that may have to wait for a key service were asked; a dry run asks
-            them the same.
+            them the same. Of a section that builds on another one, as `envelope` does, it is what
+            that one was asked: data keys, not values.
         sweeps: How often the table was gone through.
         settled: Whether the last sweep found nothing but failures.
         interrupted: Whether it was asked to stop before the end.
