@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.store._retiring import ENCODINGS, Place, Stored
 
 from keyhinge import EncryptedValue, KeyManager
@@ -17,6 +18,7 @@ from keyhinge_store import (
     MigrationError,
     MigrationReport,
     NewSecret,
+    Progress,
     SecretStore,
     TableMapping,
     add_fence,
@@ -164,17 +166,52 @@ def test_it_ends_while_applications_write(database, open_over: Open) -> None:
     assert written.issuperset(row["secret"] for row in left)
 
 
+class Locking:
+    """An application that locks a row in each sweep, each time in a transaction of its own."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._sweep = 0
+        self._held: sa.Connection | None = None
+
+    def progress(self, progress: Progress) -> None:
+        if progress.sweep != self._sweep:
+            self._sweep = progress.sweep
+            self._held = self._stored.engine.connect()
+            self._held.exec_driver_sql("SELECT 1 FROM tokens WHERE id = 24 FOR UPDATE")
+
+    def stop(self) -> bool:
+        # The sweep is over, and the next one hasn't begun.
+        if self._held is not None and runs(self._stored)[0].sweep != self._sweep:
+            self.close()
+        return False
+
+    def close(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
 @only_postgresql
 def test_a_row_that_is_locked_is_not_forgotten(database, open_over: Open) -> None:
-    """As long as one is, it isn't finished."""
+    """As long as one is, it isn't finished, though nothing else is older than the run."""
     place = Place(database, "text")
     stored = place.open(open_over())
     fill(place, stored)
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql("SELECT 1 FROM tokens WHERE id = 7 FOR UPDATE")
-        report = rewrap(stored, new_data_keys=True, max_sweeps=3)
+    locking = Locking(stored)
+    try:
+        report = rewrap(
+            stored,
+            new_data_keys=True,
+            batch_size=10,
+            max_sweeps=3,
+            on_progress=locking.progress,
+            stop=locking.stop,
+        )
+    finally:
+        locking.close()
     assert (report.complete, report.unsettled, report.left) == (False, True, 1)
-    assert (report.moved, report.busy) == (ROWS - 1, 3)
+    assert (report.moved, report.busy, report.sweeps) == (ROWS - 1, 3, 3)
 
 
 def test_sections_without_data_keys(database, open_over: Open) -> None:
