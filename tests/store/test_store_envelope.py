@@ -9,14 +9,15 @@ import pytest
 import sqlalchemy as sa
 from tests.store._retiring import ENCODINGS, Place, Stored
 
-from keyhinge import EncryptedValue, KeyManager
+from keyhinge import EncryptedValue, KeyManager, Section, hookimpl
 from keyhinge.testing import FakeService
-from keyhinge.testing._fake import FakeModule
+from keyhinge.testing._fake import FakeModule, FakeProvider, FakeSettings
 from keyhinge_store import (
     KeyCalls,
     MappedColumn,
     MigrationError,
     MigrationReport,
+    MigrationStoppedError,
     NewSecret,
     Progress,
     SecretStore,
@@ -224,6 +225,32 @@ def test_sections_without_data_keys(database, open_over: Open) -> None:
     with pytest.raises(MigrationError, match="retry_failed"):
         rewrap(stored, new_data_keys=True, retry_failed=True)
     assert runs(stored) == []
+
+
+def test_a_provider_that_keeps_its_data_keys_is_found_out(
+    database, services: Mapping[str, FakeService]
+) -> None:
+    """It may say that nothing is under an old data key only if that is so."""
+
+    class Keeping(FakeProvider):
+        @hookimpl
+        def keyhinge_data_key(self, value: EncryptedValue) -> str:
+            return "always the same"
+
+    class Module(FakeModule):
+        @hookimpl
+        def keyhinge_configure(self, settings: FakeSettings, section: Section) -> Keeping:
+            return Keeping(services[settings.service])
+
+    config = {"keyManagement": {"provider": "fake", "fake": {"service": "kms"}}}
+    with KeyManager.open(config, providers={"fake": Module(services)}) as keys:
+        place = Place(database, "text")
+        stored = place.open(keys)
+        fill(place, stored, 3)
+        before = place.rows()
+        with pytest.raises(MigrationStoppedError, match="the same data key as before"):
+            rewrap(stored, new_data_keys=True)
+        assert place.rows() == before
 
 
 def test_rows_of_other_sections_stay(database, open_over: Open) -> None:

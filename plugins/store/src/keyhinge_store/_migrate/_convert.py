@@ -214,6 +214,10 @@ class Converter:
             # Without the right to encrypt, or the key to do it with, no row can be moved.
             if isinstance(outcome.error, (AccessDeniedError, KeyUnavailableError)):
                 raise KeysFailedError(outcome.error)
+        if self._new_keys is not None:
+            old = [each.value for each in good if each.value is not None]
+            new = [outcome.value for outcome in sealed if outcome.error is None]
+            self._new_keys.refuse_old(old, new, target)
         return sealed
 
     def _refuse_other_versions(

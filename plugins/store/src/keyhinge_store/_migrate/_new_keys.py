@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from keyhinge import EncryptedValue, KeyManager, OperationError
+from keyhinge import EncryptedValue, KeyManager, OperationError, ProviderContractError
+from keyhinge_store._migrate._keys_failed import KeysFailedError
 from keyhinge_store._runs._data_keys import enter_data_keys, made_by
 
 __all__ = ["NewKeys"]
@@ -62,6 +63,21 @@ class NewKeys:
         else:
             known = self._known
         return [name in known for name in names]
+
+    def refuse_old(
+        self, old: Sequence[EncryptedValue], new: Sequence[EncryptedValue], section: str
+    ) -> None:
+        """Make sure that new values aren't under the data keys of those that they replace.
+
+        Raises:
+            KeysFailedError: The provider gave a KeyManager that was just opened old data keys.
+        """
+        if {self._name(value) for value in old} & set(map(self.keys.data_key_of, new)):
+            msg = (
+                "what was encrypted anew is under the same data key as before: the provider "
+                "doesn't make data keys of its own when it is configured anew"
+            )
+            raise KeysFailedError(ProviderContractError(msg, section=section))
 
     def enter(self, connection: sa.Connection, values: Sequence[EncryptedValue]) -> None:
         """Enter the data keys of values, in the transaction that writes them."""
