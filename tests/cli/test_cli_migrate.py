@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keyhinge import KeyManager
+from keyhinge_cli._exit import UNSETTLED
 from keyhinge_local import keyfile
 from keyhinge_store import NewSecret, open_store
 
@@ -224,7 +225,11 @@ class TestNewDataKeys:
         fill(project, 3)
         project.sql("UPDATE secrets SET kind = 'stolen' WHERE secret_id = 's1'")
         assert run("rewrap", "--new-data-keys").code == 3
-        assert run("rewrap", "--new-data-keys", "--max-sweeps", "1").code == 3
+        project.sql("DELETE FROM secrets WHERE secret_id = 's1'")
+        given_up = run("rewrap", "--new-data-keys", "--max-sweeps", "1")
+        assert given_up.code == UNSETTLED
+        assert "Run it again to begin anew" in given_up.err
+        assert run("rewrap", "--new-data-keys").code == 0
 
 
 def test_a_throttling_service_is_75_and_nothing_is_lost(program, run, project, service):

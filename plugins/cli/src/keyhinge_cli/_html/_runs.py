@@ -27,6 +27,8 @@ def direction(run: RunInfo) -> str:
     """Say from where to where a run goes; "" for a verification."""
     if not run.target:
         return ""
+    if run.operation == "new-data-keys":
+        return f" in {run.target}"
     source = f" from {', '.join(run.source)}" if run.source else ""
     key = f" (key {run.target_key[0]}, version {run.target_key[1]})" if run.target_key else ""
     return f"{source} to {run.target}{key}"

@@ -287,11 +287,14 @@ def _advice(report: MigrationReport, code: int) -> str:
     if code == PARTLY:
         return ". ".join(_partly(report))
     if report.unsettled:
-        return f"given up after {report.sweeps} sweeps: {report.reason}. Run it again to go on"
+        again = "begin anew" if report.operation == "new-data-keys" else "go on"
+        return f"given up after {report.sweeps} sweeps: {report.reason}. Run it again to {again}"
     if code == TEMPORARY:
         return "applications were using the rows that are left; run the same command again"
     if report.dry_run:
         return "dry run: nothing was written; the real run makes the same calls to key services"
+    if not report.matched and report.operation == "new-data-keys":
+        return "nothing was left to do in this run" if report.already else ""
     if not report.matched and report.source:
         return f"nothing to do: no row is under {' or '.join(report.source)}"
     if not report.matched:
