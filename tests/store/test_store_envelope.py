@@ -22,6 +22,7 @@ from keyhinge_store import (
     Progress,
     SecretStore,
     TableMapping,
+    Tables,
     add_fence,
     can_retire,
     migrate,
@@ -49,9 +50,12 @@ def open_over(services: Mapping[str, FakeService]) -> Iterator[Open]:
     """Opens `envelope` over `kms`, beside both services: `open_over("kms")` encrypts with that."""
     opened: list[KeyManager] = []
 
-    def make(primary: str = "envelope", **settings: Any) -> KeyManager:
+    def make(primary: str = "envelope", renamed: str | None = None, **settings: Any) -> KeyManager:
         sections: dict[str, Any] = {name: {"type": "fake", "service": name} for name in services}
         sections |= {"envelope": {"over": "kms", **settings}, "aws": {"service": "kms"}}
+        if renamed is not None:
+            block = {"type": "envelope", "aliases": ["envelope"]}
+            sections[renamed] = {**block, **sections.pop("envelope")}
         config = {"keyManagement": {"provider": primary, "plaintext": {}, **sections}}
         module = FakeModule(services)
         opened.append(KeyManager.open(config, providers={"fake": module, "aws": module}))
@@ -546,3 +550,55 @@ def test_monetr_has_no_such_values(database, open_over: Open) -> None:
     for new_data_keys in (False, True):
         assert rewrap(column, new_data_keys=new_data_keys).matched_nothing
     assert database.execute("SELECT secret FROM m") == [("PLAIN",)]
+
+
+def test_a_run_may_make_many_data_keys(database, open_over: Open) -> None:
+    """Also where each is used up soon: what is under any of them was moved."""
+    place = Place(database, "text")
+    fill(place, place.open(open_over()))
+    stored = place.open(open_over(maxMessages=3))
+    report = rewrap(stored, new_data_keys=True, batch_size=10)
+    assert (report.moved, report.complete, report.sweeps) == (ROWS, True, 2)
+    assert len(set(data_keys(place, stored))) >= ROWS // 3
+
+
+def test_values_under_an_earlier_name(database, open_over: Open) -> None:
+    """They are the section's, and get its name."""
+    place = Place(database, "text")
+    fill(place, place.open(open_over()))
+    stored = place.open(open_over("data", renamed="data"))
+    before = set(data_keys(place, stored))
+    report = rewrap(stored, new_data_keys=True)
+    assert (report.moved, report.complete) == (ROWS, True)
+    assert not before & set(data_keys(place, stored))
+    assert {value.section for value in values_in(place, stored)} == {"data"}
+
+
+def test_several_tables(database, open_over: Open) -> None:
+    """Each has a run of its own; together they are one report."""
+    keys = open_over()
+    mappings = []
+    for name in ("a", "b"):
+        database.execute(f"CREATE TABLE {name} (id integer NOT NULL PRIMARY KEY, secret text)")
+        mappings.append(
+            TableMapping(
+                table=name,
+                primary_key="id",
+                encoding="text",
+                columns={"ciphertext": "secret"},
+                context={"id": "id"},
+            )
+        )
+    tables = Tables(database.engine, keys, mappings)
+    for name in ("a", "b"):
+        column = tables.column(name)
+        for number in range(5):
+            cells = column.encrypt(f"PLAIN-{number}", {"id": number})
+            database.execute(f"INSERT INTO {name} VALUES (:id, :secret)", id=number, **cells)
+    before = [row for name in ("a", "b") for row in database.execute(f"SELECT secret FROM {name}")]
+    report = rewrap(tables, new_data_keys=True)
+    assert (report.operation, report.moved, report.complete) == ("new-data-keys", 10, True)
+    assert [each.operation for each in runs(tables)] == ["new-data-keys"] * 2
+    after = [row for name in ("a", "b") for row in database.execute(f"SELECT secret FROM {name}")]
+    assert not set(before) & set(after)
+    assert verify(tables).ok

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 
-from keyhinge import Asked, ConfigError, KeyManager, ProviderError
+from keyhinge import Asked, ClosedError, ConfigError, KeyManager, ProviderError
 from keyhinge_store._migrate._report import Tally
 
 __all__ = ["Below"]
@@ -23,18 +24,19 @@ class Below:
         self._managers = [(keys, keys.asked_below()) for keys in managers]
 
     def add_to(self, tally: Tally) -> None:
-        """Add what was asked to the calls of a migration. They must still be open."""
+        """Add what was asked to the calls of a migration. Of one that was closed, nothing is."""
         for keys, before in self._managers:
-            for name, asked in keys.asked_below().items():
-                calls, values = before.get(name, _NOTHING)
-                # Fewer than before: it was reloaded meanwhile, and has counted anew.
-                new = (
-                    asked
-                    if asked.calls < calls
-                    else Asked(asked.calls - calls, asked.values - values)
-                )
-                if new.calls and _is_service(keys, name):
-                    tally.called(name, new.values, new.calls)
+            with contextlib.suppress(ClosedError):
+                _add(tally, keys, before)
+
+
+def _add(tally: Tally, keys: KeyManager, before: Mapping[str, Asked]) -> None:
+    for name, asked in keys.asked_below().items():
+        calls, values = before.get(name, _NOTHING)
+        if asked.calls < calls:  # it was reloaded meanwhile, and has counted anew
+            calls = values = 0
+        if asked.calls > calls and _is_service(keys, name):
+            tally.called(name, asked.values - values, asked.calls - calls)
 
 
 def _is_service(keys: KeyManager, name: str) -> bool:
