@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 
 import pytest
 
@@ -22,6 +23,7 @@ from keyhinge import (
 from keyhinge.testing import FakeService, ProviderConformance, _fake, fake_keys
 from keyhinge.testing._fake import FakeModule
 from keyhinge.testing._fake_cipher import StandardLibraryForTests
+from keyhinge.testing._support import in_threads
 
 pytest_plugins = ["pytester"]
 CONTEXT = {"account": "1"}
@@ -173,6 +175,24 @@ class TestFaults:
         service.deny()
         with pytest.raises(AccessDeniedError):
             keys.decrypt(value, context=CONTEXT)
+
+    def test_rotated_while_it_is_asked(self, service):
+        """A version that comes meanwhile disturbs nobody."""
+        versions = 4000
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+
+        def work(number):
+            if number == 0:
+                for _ in range(versions):
+                    service.rotate()
+            while service.current_key.version != str(versions + 1):
+                assert service.key(service.current_key)
+
+        try:
+            assert in_threads(4, work) == []
+        finally:
+            sys.setswitchinterval(interval)
 
     def test_rotate(self, keys, service, value):
         service.rotate()

@@ -102,7 +102,8 @@ class FakeService:
     @property
     def current_key(self) -> KeyRef:
         """The key and version that encrypt now."""
-        return KeyRef(self._key_id, next(reversed(self._keys)))
+        with self._lock:  # a version that is added meanwhile would end the look at the last one
+            return KeyRef(self._key_id, next(reversed(self._keys)))
 
     # For its provider
 
