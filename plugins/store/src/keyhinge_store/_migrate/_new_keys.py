@@ -52,16 +52,14 @@ class NewKeys:
             patiently: Calls something that needs the database.
         """
         names = [self._name(value) for value in values]
-        unknown = {name for name in names if name} - self._known
+        # Another set each time: other threads read it, and may have it forgotten, meanwhile.
+        known = self._known
+        unknown = {name for name in names if name} - known
         run_id = self._run_id
         if unknown and run_id is not None:
-            found = patiently(partial(self._look_up, run_id, unknown))  # type: ignore[arg-type]
-            if len(self._known) > _REMEMBERED:
-                self._known = set()
-            # Another set: other threads may be reading this one.
-            self._known = known = self._known | found  # type: ignore[operator]
-        else:
-            known = self._known
+            found: set[str] = patiently(partial(self._look_up, run_id, unknown))  # type: ignore[arg-type,assignment]
+            self._known = found if len(known) > _REMEMBERED else known | found
+            known = known | found
         return [name in known for name in names]
 
     def refuse_old(
