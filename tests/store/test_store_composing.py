@@ -244,6 +244,24 @@ def test_what_sql_says_is_what_the_parts_say(database, open_over: Open, encoding
         assert can_retire(stored, "one").tables[0].found is expected[0]
 
 
+@every_encoding
+def test_a_fence_refuses_also_what_a_broken_section_made(
+    database, open_over: Open, encoding: str
+) -> None:
+    """Here nobody knows what it builds on; an application that can use it may write its values."""
+    place = Place(database, encoding)
+    stored = place.open(open_over("wrap", **OVER_ONE))
+    place.put(stored, 1, "x")
+    [old] = place.rows()
+    database.execute(f"DELETE FROM {place.table}")
+
+    stored = place.open(open_over("two", wrap={"type": "missing"}))
+    add_fence(stored, "one")
+    assert can_retire(stored, "one").grade == "fenced"
+    with pytest.raises(FencedError):
+        stored.run(lambda _: place.insert(old))
+
+
 def _is_under(labels: tuple[str, str, str], key_id: str | None, version: str | None) -> bool:
     own, key, number = labels
     return own == "one" and key_id in (None, key) and (version in (None, number) or not number)

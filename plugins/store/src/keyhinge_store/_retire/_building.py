@@ -76,7 +76,10 @@ class Building:
 
     def ways(self, names: tuple[str, ...]) -> tuple[Way, ...]:
         """Give the beginnings of key ids of values that need the section of some names."""
-        return self._paths(names, names, direct=True)
+        # Of a section so broken that nobody knows, the values may still say it: see `need`.
+        unknown = [label for label, owner in self.owners.items() if owner not in self.below]
+        broken = {(label, f"{name}/") for label in unknown for name in names}
+        return tuple(sorted(broken.union(self._paths(names, names, direct=True))))
 
     def vague(self, names: tuple[str, ...]) -> tuple[Way, ...]:
         """Give the beginnings behind which a slash must come, for it to be clear what is needed."""
