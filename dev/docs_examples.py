@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,6 +42,7 @@ class Page:
     def __init__(self, services: Iterable[str] = ()) -> None:
         self.before = Path.cwd()
         self.environ = dict(os.environ)
+        self.path = list(sys.path)
         self.folder = Path(tempfile.mkdtemp(prefix="keyhinge-docs-")).resolve()
         self.console = Console(self.folder)
         os.chdir(self.folder)
@@ -65,6 +67,9 @@ class Page:
         self.services.stop()
         shutil.rmtree(self.folder.with_name(self.folder.name + ".bin"), ignore_errors=True)
         os.chdir(self.before)
+        # Python remembers which folder "." was when something was imported from there.
+        sys.path[:] = self.path
+        sys.path_importer_cache.pop(".", None)
         os.environ.clear()
         os.environ.update(self.environ)
         shutil.rmtree(self.folder)
