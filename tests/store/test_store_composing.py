@@ -97,6 +97,20 @@ def test_the_section_below_is_needed_until_all_is_rewrapped(
 
 
 @every_encoding
+def test_nothing_is_migrated_onto_what_is_fenced(database, open_over: Open, encoding: str) -> None:
+    """Also through a section above it; before the first row is tried."""
+    place = Place(database, encoding)
+    stored = place.open(open_over("two", **OVER_ONE))
+    place.put(stored, 1, "x")
+    add_fence(stored, "one")
+    before = place.rows()
+    with pytest.raises(FencedError):
+        migrate(stored, target="wrap", not_primary=True)
+    assert place.rows() == before
+    assert migrate(place.open(open_over("wrap", wrap={"over": "two"}))).moved == 1
+
+
+@every_encoding
 def test_keys_and_versions_below(database, open_over: Open, tmp_path: Path, encoding: str) -> None:
     place = Place(database, encoding)
     keys = open_over("wrap", **OVER_ONE)

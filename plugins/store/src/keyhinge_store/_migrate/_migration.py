@@ -348,7 +348,8 @@ class Migration:
         def look() -> tuple[str, ...]:
             with self.engine.connect() as connection:
                 plan = self.plan
-                refuse_fenced(connection, plan.layout, plan.target, plan.target_key)
+                below = next(iter(self._keys.builds_on(plan.target)), None)
+                refuse_fenced(connection, plan.layout, plan.target, plan.target_key, below)
                 return preflight(connection, plan.layout, writing=not self.options.dry_run)
 
         return guarded(look)

@@ -28,7 +28,7 @@ __all__ = [
     "state_statements",
 ]
 
-STATE = "keyhinge_state"
+STATE = "_keyhinge_state_schema_"
 """What stands for the schema of our own tables; `KeepsState` puts in the real one."""
 METADATA = sa.MetaData(schema=STATE)
 _THERE = sa.text(
