@@ -24,7 +24,6 @@ from keyhinge import EncryptedValue, InvalidCiphertextError, KeyRef
 from keyhinge_local.envelope._partition import Partition
 
 __all__ = [
-    "COMMITMENT_SIZE",
     "HEADER_SIZE",
     "KEY_SIZE",
     "LARGEST_WRAPPED",
@@ -41,7 +40,6 @@ __all__ = [
 
 MARKER = b"\x01"
 KEY_SIZE = 32
-COMMITMENT_SIZE = 32
 HEADER_SIZE = 35
 NONCE_SIZE = 12
 TAG_SIZE = 16
